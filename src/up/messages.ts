@@ -39,8 +39,7 @@ export type InsideEvent =
 /** What the host asks. */
 export interface HostRequest {
   readonly id: number;
-  readonly op: "status" | "stat" | "config-dump" | "stop";
-  readonly argument?: string;
+  readonly op: "status" | "stat" | "stop";
 }
 
 /** The state of a running mesh. */

@@ -1,0 +1,141 @@
+/**
+ * The half of `lateen up` that runs inside the mesh's outer namespace, as its first process: it makes the network, starts the control plane,
+ * the proxies and the workloads, keeps them running, and answers the half on the host. When its input ends it goes, and all goes with it.
+ */
+import { systemClock } from "../base/clock.ts";
+import { messageOf, UserError } from "../base/errors.ts";
+import { createSelfSignedRoot, type AuthorityFiles } from "../control/ca/authority.ts";
+import { createDnsServer } from "../net/dns/server.ts";
+import { openRelay } from "../net/system/relay.ts";
+import type { InsideContext } from "./context.ts";
+import { ControlPlane, CONTROL_PLANE } from "./control-plane.ts";
+import { InstanceRunner } from "./instance-runner.ts";
+import type { HostRequest, InsideEvent, InsideOptions, MeshStatus } from "./messages.ts";
+import { createBridge } from "./namespaces.ts";
+import { createNameTable, MESH_NETWORK, type Plan, planMesh } from "./plan.ts";
+import { serviceFigures } from "./stats.ts";
+import { createTokenIssuer } from "./tokens.ts";
+
+const PUSH_POLL_MS = 100;
+
+/** A mesh that runs. */
+export class InsideMesh {
+  readonly #context: InsideContext;
+  readonly #controlPlane: ControlPlane;
+  readonly #runners: InstanceRunner[] = [];
+
+  private constructor(context: InsideContext, controlPlane: ControlPlane) {
+    this.#context = context;
+    this.#controlPlane = controlPlane;
+  }
+
+  /** Starts everything. Rejects with a UserError when a part of it does not start. */
+  static async start(options: InsideOptions, say: (event: InsideEvent) => void): Promise<InsideMesh> {
+    const clock = systemClock;
+    const began = clock.monotonicMs();
+    const plan = planMesh(options.description);
+    const step: InsideContext["step"] = async (name, detail, work) => {
+      const from = clock.monotonicMs();
+      say({ event: "step", name, state: "started", detail: "", ms: 0 });
+      try {
+        const result = await work();
+        say({ event: "step", name, state: "done", detail: detail(result), ms: clock.monotonicMs() - from });
+        return result;
+      } catch (error) {
+        say({ event: "step", name, state: "failed", detail: messageOf(error), ms: clock.monotonicMs() - from });
+        throw error;
+      }
+    };
+    const context: InsideContext = { options, plan, clock, say, step };
+    createBridge(MESH_NETWORK.bridge, MESH_NETWORK.prefix);
+    const names = await openNames(context);
+    const issuer = await createTokenIssuer(plan.name);
+    const root: AuthorityFiles = await createSelfSignedRoot(plan.trustDomain, clock);
+    const controlPlane = new ControlPlane(context, { root, jwtRule: issuer.jwtRule });
+    const mesh = new InsideMesh(context, controlPlane);
+    await step("control plane", () => `${CONTROL_PLANE.host}:${CONTROL_PLANE.securePort}, authority of ${plan.trustDomain}`, () => controlPlane.start());
+    const parts = [...plan.instances, ...plan.gateways];
+    mesh.#runners.push(...parts.map((part, index) => new InstanceRunner(context, part, index, { rootPem: root.rootCertPem, issuer, controlPlane })));
+    names.serve((ip) => parts.find((part) => part.ip === ip));
+    const outcomes = await Promise.allSettled(mesh.#runners.map((runner) => runner.start()));
+    const failed = outcomes.flatMap((outcome) => (outcome.status === "rejected" ? [messageOf(outcome.reason)] : []));
+    if (failed.length > 0) throw new UserError(failed.join("\n"), { hint: "The lines of the processes above say more." });
+    await mesh.#openGateways();
+    say({ event: "up", status: mesh.status(), ms: clock.monotonicMs() - began });
+    void mesh.#watchPushes();
+    return mesh;
+  }
+
+  status(): MeshStatus {
+    const { plan, options } = this.#context;
+    return {
+      name: plan.name,
+      trustDomain: plan.trustDomain,
+      proxy: options.proxy,
+      capture: options.isRoot ? "owner" : "mark",
+      controlPlane: { address: `${CONTROL_PLANE.host}:${CONTROL_PLANE.securePort}`, pid: this.#controlPlane.pid },
+      workloads: this.#runners.map((runner) => runner.status()),
+      open: options.listeners.map(({ host, port, gateway }) => ({ url: `http://${host.includes(":") ? `[${host}]` : host}:${port}/`, gateway })),
+    };
+  }
+
+  /** Answers a request of the host. */
+  async answer(request: HostRequest): Promise<unknown> {
+    if (request.op === "status") return this.status();
+    if (request.op === "stat") return serviceFigures(await Promise.all(this.#runners.map((runner) => runner.scrape())));
+    if (request.op === "stop") return await this.stop();
+    throw new Error(`"${String(request.op)}" is no request`);
+  }
+
+  /** Ends workloads, then proxies, then the control plane. */
+  async stop(): Promise<void> {
+    await Promise.all(this.#runners.map((runner) => runner.stop()));
+    await this.#controlPlane.stop();
+  }
+
+  /** A stock Envoy takes no inherited socket: for it, connections of the host are passed on to the gateway's own port. */
+  async #openGateways(): Promise<void> {
+    const { options, plan } = this.#context;
+    if (options.proxy !== "envoy") return;
+    for (const listener of options.listeners) {
+      const gateway = plan.gateways.find((one) => one.name === listener.gateway);
+      if (gateway) await openRelay({ fd: listener.fd, to: { host: gateway.ip, port: listener.gatewayPort } });
+    }
+  }
+
+  async #watchPushes(): Promise<void> {
+    const { clock, say } = this.#context;
+    let lastVersion: string | undefined;
+    let lastProblems = "";
+    const poll = async (): Promise<void> => {
+      const { push, problems } = await this.#controlPlane.progress();
+      if (push && push.version !== lastVersion) {
+        if (lastVersion !== undefined || push.reason !== "") say({ event: "push", push });
+        lastVersion = push.version;
+      }
+      if (problems.join("\n") !== lastProblems) say({ event: "problems", problems });
+      lastProblems = problems.join("\n");
+      clock.after(PUSH_POLL_MS, () => void poll());
+    };
+    await poll();
+  }
+}
+
+/** The mesh's DNS server on the bridge. Who asks is told by the address, and with it the namespace that short names are of. */
+async function openNames({ plan }: InsideContext): Promise<{ serve: (find: (ip: string) => Plan["instances"][number] | Plan["gateways"][number] | undefined) => void }> {
+  const lookUp = createNameTable(plan);
+  let find: (ip: string) => Plan["instances"][number] | Plan["gateways"][number] | undefined = () => undefined;
+  await createDnsServer({
+    bind: { host: MESH_NETWORK.bridge, port: 53 },
+    answer: (name, client) => {
+      const part = find(client);
+      const namespace = part === undefined ? "default" : "workload" in part ? part.workload.namespace : part.gateway.namespace;
+      return lookUp(name, namespace);
+    },
+  });
+  return {
+    serve: (next) => {
+      find = next;
+    },
+  };
+}
