@@ -1,6 +1,10 @@
 /** The commands and their options. Each command's own file is loaded when it is run. */
 import { readFileSync } from "node:fs";
 import { Command, CommanderError, Option } from "commander";
+import type { AgentOptions } from "./agent.ts";
+import type { ControlPlaneOptions } from "./control-plane.ts";
+import type { OutputOptions } from "./mesh-status.ts";
+import type { UpOptions } from "./up.ts";
 
 const EXIT_USAGE = 2;
 
@@ -11,6 +15,7 @@ export async function runCli(args: readonly string[]): Promise<number> {
     .description("A service mesh in TypeScript: Istio's YAML, Envoy's xDS, and a whole mesh on this machine with `lateen up`.")
     .version(version(), "-v, --version", "print the version")
     .exitOverride()
+    .enablePositionalOptions()
     .showHelpAfterError("(run with --help for what there is)")
     .configureHelp({ sortSubcommands: false });
   const done = (result: Promise<number>): Promise<void> =>
@@ -29,19 +34,19 @@ export async function runCli(args: readonly string[]): Promise<number> {
     .option("--envoy <file>", "the Envoy to run with --proxy envoy (default: $ENVOY, the checkout's, then PATH)")
     .option("--quiet", "leave out what the workloads print")
     .addOption(new Option("--log-level <level>", "of the control plane").choices(["debug", "info", "warn", "error"]).default("warn"))
-    .action((dir: string, options: never) => done(import("./up.ts").then(({ runUp }) => runUp(dir, options))));
+    .action((dir: string, options: UpOptions) => done(import("./up.ts").then(({ runUp }) => runUp(dir, options))));
   program
     .command("status")
     .description("Shows a running mesh: workloads, addresses, identities.")
     .argument("[mesh]", "its name (default: that of lateen.yaml in this folder)")
     .addOption(new Option("-o, --output <format>").choices(["text", "json"]).default("text"))
-    .action((mesh: string | undefined, options: never) => done(import("./mesh-status.ts").then(({ runStatus }) => runStatus(mesh, options))));
+    .action((mesh: string | undefined, options: OutputOptions) => done(import("./mesh-status.ts").then(({ runStatus }) => runStatus(mesh, options))));
   program
     .command("stat")
     .description("Shows requests, success and latency of each service, from the sidecars' own metrics.")
     .argument("[mesh]", "its name (default: that of lateen.yaml in this folder)")
     .addOption(new Option("-o, --output <format>").choices(["text", "json"]).default("text"))
-    .action((mesh: string | undefined, options: never) => done(import("./mesh-status.ts").then(({ runStat }) => runStat(mesh, options))));
+    .action((mesh: string | undefined, options: OutputOptions) => done(import("./mesh-status.ts").then(({ runStat }) => runStat(mesh, options))));
   program
     .command("exec")
     .description("Runs a command where a workload of a running mesh runs: its network, its names.")
@@ -49,8 +54,7 @@ export async function runCli(args: readonly string[]): Promise<number> {
     .argument("<command...>", "after --")
     .option("--mesh <name>", "the mesh (default: that of lateen.yaml in this folder)")
     .passThroughOptions()
-    .action((workload: string, command: string[], options: never) => done(import("./exec.ts").then(({ runExec }) => runExec(workload, command, options))));
-  program.enablePositionalOptions();
+    .action((workload: string, command: string[], options: { mesh?: string }) => done(import("./exec.ts").then(({ runExec }) => runExec(workload, command, options))));
   program
     .command("control-plane")
     .description("Runs the control plane: reads Istio's YAML, serves xDS and certificates.")
@@ -61,12 +65,12 @@ export async function runCli(args: readonly string[]): Promise<number> {
     .option("--monitoring-addr <ip:port>", "metrics, readiness and, from loopback, debugging", "127.0.0.1:15014")
     .option("--domain <suffix>", "DNS suffix of services", "cluster.local")
     .addOption(new Option("--log-level <level>").choices(["debug", "info", "warn", "error"]).default("info"))
-    .action((options: never) => done(import("./control-plane.ts").then(({ runControlPlane }) => runControlPlane(options))));
+    .action((options: ControlPlaneOptions) => done(import("./control-plane.ts").then(({ runControlPlane }) => runControlPlane(options))));
   program
     .command("agent")
     .description("Stands beside a stock Envoy: gets the workload's certificate and serves it over SDS.")
     .option("--sds-only", "serve SDS and run no proxy (the only way there is today)")
-    .action((options: never) => done(import("./agent.ts").then(({ runAgent }) => runAgent(options))));
+    .action((options: AgentOptions) => done(import("./agent.ts").then(({ runAgent }) => runAgent(options))));
   program
     .command("proxy")
     .summary("run the data plane, with Envoy's flags")

@@ -3,7 +3,8 @@ import type { ServiceFigures } from "../up/messages.ts";
 import { askMesh, meshName, type RunningMesh } from "./running-mesh.ts";
 import { table } from "./terminal.ts";
 
-interface OutputOptions {
+/** How to print. */
+export interface OutputOptions {
   readonly output: "text" | "json";
 }
 
