@@ -2,33 +2,9 @@
  * A connection that stands: bytes in, bytes out, with backpressure both ways. TCP, TLS after its handshake, a Unix socket
  * and the in-memory pair of the simulation are all this, so codecs know nothing of sockets.
  */
+import type { Address, TlsInfo } from "../model/connection.ts";
 
-/** One side of a connection as "ip:port" text is made of. `port` is 0 for a Unix socket, whose path is `host`. */
-export interface Address {
-  readonly host: string;
-  readonly port: number;
-}
-
-/** What a TLS handshake established. Taken from the verified certificate, never from what the peer merely says. */
-export interface TlsInfo {
-  readonly protocol: string;
-  readonly alpn: string | undefined;
-  /** Server name asked for by the client; undefined if none. */
-  readonly serverName: string | undefined;
-  /** Undefined when the peer showed no certificate. Present means: its chain was verified. */
-  readonly peer: PeerCertificate | undefined;
-}
-
-/** A verified peer certificate. */
-export interface PeerCertificate {
-  readonly uriSans: readonly string[];
-  readonly dnsSans: readonly string[];
-  /** Envoy's form of the subject: RFC 2253, "" when empty. */
-  readonly subject: string;
-  /** SHA-256 of the DER, lower-case hex: the Hash of x-forwarded-client-cert. */
-  readonly sha256: string;
-  readonly notAfterMs: number;
-}
+export type { Address, PeerCertificate, TlsInfo } from "../model/connection.ts";
 
 /** Why a connection went. `code` is the system's ("ECONNRESET") or TLS's where there is one; undefined after a plain close. */
 export interface CloseReason {

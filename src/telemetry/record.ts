@@ -2,7 +2,7 @@
  * The one record of a stream. It is born at accept, each layer fills its part, and at the end it gives the metrics, the access log
  * and the span, so that these cannot disagree.
  */
-import type { Address, TlsInfo } from "../net/channel.ts";
+import type { Address, TlsInfo } from "../model/connection.ts";
 
 /** Envoy's response flags by their short codes. Source: envoy.data.accesslog.v3.ResponseFlags. */
 export type ResponseFlag =
