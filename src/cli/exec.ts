@@ -20,7 +20,7 @@ export async function runExec(workload: string, command: readonly string[], opti
 }
 
 /** The id on the host of the process that has `insidePid` in the mesh's PID namespace: looked for among the descendants of the outer process. */
-function hostPid(outerPid: number, insidePid: number): number | undefined {
+export function hostPid(outerPid: number, insidePid: number): number | undefined {
   const pending = [outerPid];
   for (let pid = pending.pop(); pid !== undefined; pid = pending.pop()) {
     try {
