@@ -22,8 +22,9 @@ export interface Meta {
   readonly namespace: string;
   readonly labels: Readonly<Record<string, string>>;
   readonly annotations: Readonly<Record<string, string>>;
-  /** creationTimestamp where the source has one, else the order of reading: older objects win conflicts. */
+  /** creationTimestamp in ms since 1970, 0 where the source has none: older objects win conflicts, those of one age by name. */
   readonly createdAt: number;
+  /** Where the object stood when it last changed; the store's `locate` tells where it stands now. */
   readonly position: SourcePosition;
 }
 
@@ -45,7 +46,12 @@ export type AnyConfig = ServiceEntry | WorkloadEntry | VirtualService | Destinat
 export interface ServiceEntrySpec {
   readonly hosts: readonly Hostname[];
   readonly addresses: readonly string[];
-  readonly ports: readonly { readonly name: string; readonly number: number; readonly protocol: Protocol; readonly targetPort: number | undefined }[];
+  readonly ports: readonly {
+    readonly name: string;
+    readonly number: number;
+    readonly protocol: Protocol;
+    readonly targetPort: number | undefined;
+  }[];
   readonly meshExternal: boolean;
   readonly resolution: Resolution;
   readonly endpoints: readonly WorkloadEntrySpec[];
@@ -91,7 +97,11 @@ export interface HttpRoute {
   readonly headers: HeaderOperations;
 }
 
-export type StringMatch = { readonly exact: string } | { readonly prefix: string } | { readonly regex: string } | { readonly present: true };
+export type StringMatch =
+  | { readonly exact: string }
+  | { readonly prefix: string }
+  | { readonly regex: string }
+  | { readonly present: true };
 
 export interface HttpMatch {
   readonly name: string | undefined;
@@ -150,7 +160,9 @@ export interface HttpRetry {
 
 export interface HttpFault {
   readonly delay: { readonly fixedDelayMs: number; readonly percentage: number } | undefined;
-  readonly abort: { readonly httpStatus: number | undefined; readonly grpcStatus: number | undefined; readonly percentage: number } | undefined;
+  readonly abort:
+    | { readonly httpStatus: number | undefined; readonly grpcStatus: number | undefined; readonly percentage: number }
+    | undefined;
 }
 
 export interface HeaderOperations {

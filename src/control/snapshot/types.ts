@@ -1,7 +1,7 @@
 /** The immutable world that everything is compiled from. snapshot.ts builds it and its indexes; compile/ only reads it. */
 import type { Hostname } from "../../model/host.ts";
-import type { Endpoint, Service } from "../../model/service.ts";
 import type { ProxyNode } from "../../model/proxy-node.ts";
+import type { Endpoint, Service } from "../../model/service.ts";
 import type { DestinationRule, Gateway, MeshConfig, MtlsMode, VirtualService } from "../config/types.ts";
 
 /** One state of the mesh. Objects that did not change are the same objects as in the snapshot before. */
@@ -17,15 +17,21 @@ export interface Snapshot {
   visibleServices(namespace: string): readonly Service[];
   /** The service as a config in `namespace` may refer to it; undefined when there is none or it is not visible there. */
   findService(hostname: Hostname, namespace: string): Service | undefined;
-  /** VirtualServices for sidecars of a namespace (gateway "mesh", exported there), oldest first. */
+  /**
+   * VirtualServices for sidecars of a namespace (gateway "mesh", exported there): those that the namespace keeps to itself first,
+   * then those exported to it by name, then those for all; each group oldest first. Where two name one host, the first holds.
+   */
   meshVirtualServices(namespace: string): readonly VirtualService[];
-  /** VirtualServices bound to a gateway ("namespace/name"), oldest first. */
+  /** VirtualServices bound to a gateway ("namespace/name") and exported to its namespace, in the same order. */
   gatewayVirtualServices(gateway: string): readonly VirtualService[];
   /**
    * The rule for a host as clients of a namespace see it: looked up in the client's namespace, then the service's, then the root
    * namespace; the most specific host wins; several for one host are merged (subsets joined, the oldest policy kept).
    */
-  destinationRule(hostname: Hostname, client: { readonly namespace: string; readonly labels: Readonly<Record<string, string>> }): DestinationRule | undefined;
+  destinationRule(
+    hostname: Hostname,
+    client: { readonly namespace: string; readonly labels: Readonly<Record<string, string>> },
+  ): DestinationRule | undefined;
   /** Gateways whose selector matches these labels, oldest first. */
   gateways(labels: Readonly<Record<string, string>>): readonly Gateway[];
   /** How a workload takes mutual TLS: PERMISSIVE unless a PeerAuthentication says otherwise. */
@@ -50,7 +56,10 @@ export interface WorkloadPort {
 
 /** What changed from one snapshot to the next, for the push queue. */
 export interface SnapshotDiff {
-  /** True when anything but endpoints changed. */
+  /**
+   * True when anything but endpoints changed, or when endpoints changed so that more than EDS follows: the ports of a workload,
+   * the identities behind a service, the addresses of a service of names.
+   */
   readonly config: boolean;
   /** Services whose endpoints changed (addresses, weights, health, labels). */
   readonly endpoints: ReadonlySet<Hostname>;
