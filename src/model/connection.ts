@@ -14,6 +14,8 @@ export interface TlsInfo {
   readonly serverName: string | undefined;
   /** Undefined when the peer showed no certificate. Present means: its chain was verified. */
   readonly peer: PeerCertificate | undefined;
+  /** URI SANs of our own certificate: the By of x-forwarded-client-cert, %DOWNSTREAM_LOCAL_URI_SAN%. Absent where nobody told. */
+  readonly localUriSans?: readonly string[] | undefined;
 }
 
 /** A verified peer certificate. */
@@ -25,4 +27,6 @@ export interface PeerCertificate {
   /** SHA-256 of the DER, lower-case hex: the Hash of x-forwarded-client-cert. */
   readonly sha256: string;
   readonly notAfterMs: number;
+  /** The certificate itself, where it was kept: the Cert of x-forwarded-client-cert. */
+  readonly der?: Uint8Array | undefined;
 }

@@ -30,6 +30,8 @@ export class StreamRecord {
   downstreamLocal: Address | undefined;
   downstreamTls: TlsInfo | undefined;
   listenerName = "";
+  /** From the TLS inspector, or the TLS that ended here. */
+  requestedServerName: string | undefined;
   // The request as received, before filters changed it.
   protocol = "-";
   method = "";
@@ -42,6 +44,8 @@ export class StreamRecord {
   /** Lower-case; grpc when it begins with application/grpc. */
   contentType: string | undefined;
   requestHeaderBytes = 0;
+  /** Names and values of the response's head as sent. */
+  responseHeaderBytes = 0;
   bytesReceived = 0;
   bytesSent = 0;
   // Routing.
