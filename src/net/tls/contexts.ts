@@ -7,6 +7,7 @@ import tls from "node:tls";
 import { messageOf } from "../../base/errors.ts";
 import { Lru } from "../../base/lru.ts";
 import type { PeerCertificate } from "../channel.ts";
+import type { ParsedCertificate } from "./certificate.ts";
 import type { ServerTlsOptions, TlsOptions } from "./types.ts";
 
 /** X25519MLKEM768, Node's default, costs 14 % of a handshake and 23 KB a connection: only where it is asked for. */
@@ -45,8 +46,16 @@ export interface ServerTls extends ContextParts {
 /** A client's context: give it to a dial as `tls.context`. */
 export interface ClientTlsContext extends ContextParts {
   readonly kind: "client";
-  /** The last session of each peer, and until when (monotonic) it may be resumed. */
-  readonly sessions: Lru<string, { readonly session: Buffer; readonly untilMs: number }>;
+  readonly sessions: Lru<string, KnownSession>;
+}
+
+/** A session that may be resumed. */
+export interface KnownSession {
+  readonly session: Buffer;
+  /** On the monotonic clock. */
+  readonly untilMs: number;
+  /** Whom the session was made with, verified then: OpenSSL gives a client no certificate of a resumed session. */
+  readonly peer: ParsedCertificate | undefined;
 }
 
 /** Makes a server's context. Throws, naming what is wrong, when certificate, key, trust or an option makes none. */

@@ -9,7 +9,7 @@ import tls from "node:tls";
 import type { Clock } from "../../base/clock.ts";
 import { messageOf } from "../../base/errors.ts";
 import type { CloseReason, PeerCertificate, TlsInfo } from "../channel.ts";
-import { parseCertificate } from "./certificate.ts";
+import { type ParsedCertificate, parseCertificate } from "./certificate.ts";
 import { verifyChainAt } from "./chain.ts";
 import { type ClientTlsContext, SESSION_LIFETIME_S, type ServerTls } from "./contexts.ts";
 import { failureOf, verifyFailure } from "./failure.ts";
@@ -57,9 +57,9 @@ export function startClientHandshake(
   const keep = time.isSimulated ? undefined : keepSessions(internals, context, sessionKey, time.clock);
   const handshake = watch(socket, {
     ...handler,
-    judge: () => judgePeer(socket, internals, context, time, "server"),
+    judge: () => judgePeer(socket, internals, context, time, known?.peer),
+    onJudged: (certificate) => keep?.verified(certificate),
     onSecure(secure, info) {
-      keep?.verified();
       // A TLS client knows what it asked for; Node tells it to servers only.
       handler.onSecure(secure, { ...info, serverName });
     },
@@ -92,7 +92,12 @@ export function startServerHandshake(
     ALPNProtocols: isShared && context.alpn.length > 0 ? [...context.alpn] : undefined,
   });
   const internals = internalsOf(socket);
-  return watch(socket, { ...handler, judge: () => judgePeer(socket, internals, context, options.time, "client"), onRefused() {} });
+  return watch(socket, {
+    ...handler,
+    judge: () => judgePeer(socket, internals, context, options.time, undefined),
+    onJudged() {},
+    onRefused() {},
+  });
 }
 
 /** Methods of a TLSSocket that Node does not document; their absence fails each handshake, never lets one through. */
@@ -118,7 +123,10 @@ function internalsOf(socket: tls.TLSSocket): TlsInternals {
   return internals;
 }
 
-function watch(socket: tls.TLSSocket, options: HandshakeHandler & { judge(): Verdict; onRefused(): void }): { cancel(): void } {
+function watch(
+  socket: tls.TLSSocket,
+  options: HandshakeHandler & { judge(): Verdict; onJudged(certificate: ParsedCertificate | undefined): void; onRefused(): void },
+): { cancel(): void } {
   let isDone = false;
   const fail = (reason: CloseReason): void => {
     if (isDone) return;
@@ -135,15 +143,19 @@ function watch(socket: tls.TLSSocket, options: HandshakeHandler & { judge(): Ver
   socket.once("secure", () => {
     if (isDone) return;
     const verdict = options.judge();
-    if (verdict.refused) return fail(verdict.refused);
+    if (verdict.refused) {
+      fail(verdict.refused);
+      return;
+    }
     isDone = true;
     socket.removeListener("end", onGone);
     socket.removeListener("close", onGone);
+    options.onJudged(verdict.certificate);
     options.onSecure(socket, {
       protocol: socket.getProtocol() ?? "",
       alpn: socket.alpnProtocol || undefined,
       serverName: typeof socket.servername === "string" ? socket.servername.toLowerCase() : undefined,
-      peer: verdict.peer,
+      peer: verdict.certificate && peerOf(verdict.certificate),
     });
   });
   return {
@@ -154,23 +166,33 @@ function watch(socket: tls.TLSSocket, options: HandshakeHandler & { judge(): Ver
   };
 }
 
+const NO_BYTES = new Uint8Array(0);
+
 interface Verdict {
   readonly refused?: CloseReason | undefined;
-  readonly peer?: PeerCertificate | undefined;
+  readonly certificate?: ParsedCertificate | undefined;
 }
 
-/** Judges the peer, also of a resumed session: its certificate is in the session, and time and policy may have changed. */
+function peerOf({ notBeforeMs: _, ...peer }: ParsedCertificate): PeerCertificate {
+  return peer;
+}
+
+/**
+ * Judges the peer, also of a resumed session, since time and policy may have changed: a server finds the certificate in the
+ * session, a client takes `resumed`, which it kept with the session.
+ */
 function judgePeer(
   socket: tls.TLSSocket,
   internals: TlsInternals,
   context: ServerTls | ClientTlsContext,
   time: HandshakeTime,
-  purpose: "server" | "client",
+  resumed: ParsedCertificate | undefined,
 ): Verdict {
   if (context.trustPem === undefined) return {};
-  const certificate = socket.getPeerX509Certificate();
-  if (!certificate) {
-    // Asked for by its presence: OpenSSL calls a resumed session without a certificate verified.
+  const shown = socket.getPeerX509Certificate();
+  const kept = !shown && socket.isSessionReused() ? resumed : undefined;
+  // Asked for by its presence: OpenSSL calls a resumed session without a certificate verified.
+  if (!shown && !kept) {
     const isNeeded = context.kind === "client" || context.requireClientCertificate;
     return isNeeded ? { refused: verifyFailure("PEER_DID_NOT_RETURN_A_CERTIFICATE", "peer did not return a certificate") } : {};
   }
@@ -181,16 +203,18 @@ function judgePeer(
   const nowMs = time.clock.nowMs();
   if (error) {
     const isTime = error.code === "CERT_HAS_EXPIRED" || error.code === "CERT_NOT_YET_VALID";
-    const fault = isTime && time.isSimulated ? verifyChainAt(certificate, { trustPem: context.trustPem, nowMs, purpose }) : error.message;
+    const purpose = context.kind === "client" ? "server" : "client";
+    const fault =
+      isTime && time.isSimulated && shown ? verifyChainAt(shown, { trustPem: context.trustPem, nowMs, purpose }) : error.message;
     if (fault !== undefined) return { refused: verifyFailure(error.code ?? "UNSPECIFIED", fault) };
   }
   try {
-    const { notBeforeMs, ...peer } = parseCertificate(certificate.raw);
-    if (nowMs < notBeforeMs) return { refused: verifyFailure("CERT_NOT_YET_VALID", "certificate is not yet valid") };
-    if (nowMs > peer.notAfterMs) return { refused: verifyFailure("CERT_HAS_EXPIRED", "certificate has expired") };
-    const objection = context.verifyPeer?.(peer);
+    const certificate = kept ?? parseCertificate(shown ? shown.raw : NO_BYTES);
+    if (nowMs < certificate.notBeforeMs) return { refused: verifyFailure("CERT_NOT_YET_VALID", "certificate is not yet valid") };
+    if (nowMs > certificate.notAfterMs) return { refused: verifyFailure("CERT_HAS_EXPIRED", "certificate has expired") };
+    const objection = context.verifyPeer?.(peerOf(certificate));
     if (objection !== undefined) return { refused: verifyFailure("PEER_REFUSED", objection) };
-    return { peer };
+    return { certificate };
   } catch (error) {
     // A peer's odd certificate, or a check that threw over it: either way it does not come in.
     return { refused: verifyFailure("CERT_MALFORMED", messageOf(error)) };
@@ -201,21 +225,27 @@ function judgePeer(
  * Keeps the peer's sessions for the next connection. Node gives the "session" event to tls.connect's sockets alone, so the
  * native callback is set. A session that comes before the peer is verified (TLS 1.2) waits.
  */
-function keepSessions(internals: TlsInternals, context: ClientTlsContext, key: string, clock: Clock): { verified(): void } | undefined {
+function keepSessions(
+  internals: TlsInternals,
+  context: ClientTlsContext,
+  key: string,
+  clock: Clock,
+): { verified(peer: ParsedCertificate | undefined): void } | undefined {
   const handle = internals._handle;
   if (typeof handle?.enableSessionCallbacks !== "function") return undefined;
-  let isVerified = false;
+  let verified: { readonly peer: ParsedCertificate | undefined } | undefined;
   let early: Buffer | undefined;
-  const keep = (session: Buffer): void => context.sessions.set(key, { session, untilMs: clock.monotonicMs() + SESSION_LIFETIME_S * 1000 });
+  const keep = (session: Buffer, peer: ParsedCertificate | undefined): void =>
+    context.sessions.set(key, { session, untilMs: clock.monotonicMs() + SESSION_LIFETIME_S * 1000, peer });
   handle.onnewsession = (_id, session) => {
-    if (isVerified) keep(session);
+    if (verified) keep(session, verified.peer);
     else early = session;
   };
   handle.enableSessionCallbacks();
   return {
-    verified() {
-      isVerified = true;
-      if (early) keep(early);
+    verified(peer) {
+      verified = { peer };
+      if (early) keep(early, peer);
     },
   };
 }
