@@ -43,6 +43,11 @@ export interface GrpcStreamHandler {
   onEnd(error: GrpcError | undefined): void;
   /** Messages may be sent again after `send` had returned false. */
   onDrain?(): void;
+  /**
+   * Server side, after onEnd(undefined) and before the method has ended the stream: the client gave up, its deadline passed or its
+   * connection went. Nothing that is sent arrives any more.
+   */
+  onCancel?(): void;
 }
 
 /** One end of a bidirectional stream. */
@@ -80,6 +85,10 @@ export interface GrpcService {
 export interface GrpcChannel {
   /** Opens a stream; the handler's onEnd tells when it cannot be opened (UNAVAILABLE). */
   openStream(method: string, metadata: GrpcMetadata, handler: GrpcStreamHandler): GrpcStream;
-  unary(method: string, request: Uint8Array, options: { readonly metadata?: GrpcMetadata; readonly timeoutMs: number }): Promise<Uint8Array>;
+  unary(
+    method: string,
+    request: Uint8Array,
+    options: { readonly metadata?: GrpcMetadata; readonly timeoutMs: number },
+  ): Promise<Uint8Array>;
   close(): void;
 }

@@ -9,7 +9,8 @@ export const STREAM_QUEUE = { highBytes: 64 * 1024, lowBytes: 16 * 1024 } as con
 
 /** What a stream asks of its connection. */
 export interface StreamHost {
-  sendData(stream: Http2Stream, buffer: Buffer, start: number, end: number, endStream: boolean): boolean;
+  /** `isKept`: nobody will touch the bytes again, so what waits need not be copied. */
+  sendData(stream: Http2Stream, buffer: Buffer, start: number, end: number, endStream: boolean, isKept: boolean): boolean;
   sendTrailers(stream: Http2Stream, trailers: HeaderList): void;
   /** The owner took `bytes` that had been withheld from the peer's window. */
   returnWindow(stream: Http2Stream, bytes: number): void;
@@ -70,7 +71,12 @@ export abstract class Http2Stream implements HttpStream {
   }
 
   writeData(buffer: Buffer, start: number, end: number, endStream: boolean): boolean {
-    return this.host.sendData(this, buffer, start, end, endStream);
+    return this.host.sendData(this, buffer, start, end, endStream, false);
+  }
+
+  /** As writeData, for bytes that nobody will ever touch again: a message that many streams send is in memory once. */
+  writeKept(buffer: Buffer): boolean {
+    return this.host.sendData(this, buffer, 0, buffer.length, false, true);
   }
 
   writeTrailers(trailers: HeaderList): void {
@@ -96,3 +102,8 @@ export abstract class Http2Stream implements HttpStream {
 
 /** Stands in until an owner has set its handler, and after the stream is closed. */
 export const DEAF_HANDLER: StreamHandler = { onData() {}, onTrailers() {}, onReset() {}, onDrain() {} };
+
+/** Writes bytes that nobody will ever touch again, without a copy where the stream can. False: stop until onDrain. */
+export function writeKept(stream: HttpStream, buffer: Buffer): boolean {
+  return stream instanceof Http2Stream ? stream.writeKept(buffer) : stream.writeData(buffer, 0, buffer.length, false);
+}

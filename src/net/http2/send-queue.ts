@@ -1,9 +1,11 @@
-/** Body bytes that wait for window. Copies what it takes, small pieces into one buffer. */
+/** Body bytes that wait for window. Copies what may change, small pieces into one buffer. */
 
 const CHUNK_BYTES_MIN = 4096;
 
 interface Chunk {
   readonly buffer: Buffer;
+  /** Ours alone, so more may be written behind `end`. */
+  readonly isOwn: boolean;
   start: number;
   end: number;
 }
@@ -18,14 +20,20 @@ export class SendQueue {
     const length = end - start;
     this.bytes += length;
     const last = this.#chunks.at(-1);
-    if (last !== undefined && last.buffer.length - last.end >= length) {
+    if (last?.isOwn && last.buffer.length - last.end >= length) {
       buffer.copy(last.buffer, last.end, start, end);
       last.end += length;
       return;
     }
     const own = Buffer.allocUnsafeSlow(Math.max(CHUNK_BYTES_MIN, length));
     buffer.copy(own, 0, start, end);
-    this.#chunks.push({ buffer: own, start: 0, end: length });
+    this.#chunks.push({ buffer: own, isOwn: true, start: 0, end: length });
+  }
+
+  /** Appends bytes `start` to `end` themselves: nobody may touch them again. */
+  pushKept(buffer: Buffer, start: number, end: number): void {
+    this.bytes += end - start;
+    this.#chunks.push({ buffer, isOwn: false, start, end });
   }
 
   /** Takes up to `bytesMax` bytes that lie together out of the queue and gives them to `take`, which must copy what it keeps. */

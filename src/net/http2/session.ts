@@ -313,7 +313,7 @@ export abstract class Session implements ChannelHandler, StreamHost {
 
   // ---- What streams ask (StreamHost).
 
-  sendData(stream: Http2Stream, buffer: Buffer, start: number, end: number, endStream: boolean): boolean {
+  sendData(stream: Http2Stream, buffer: Buffer, start: number, end: number, endStream: boolean, isKept: boolean): boolean {
     if (stream.isClosed || stream.isLocalEnded) return true;
     if (endStream) stream.isLocalEnded = true;
     let at = start;
@@ -322,7 +322,10 @@ export abstract class Session implements ChannelHandler, StreamHost {
       if (at === end && (!endStream || stream.isLocalSent)) return this.#mayGoOn(stream);
     }
     stream.queue ??= new SendQueue();
-    if (at < end) stream.queue.push(buffer, at, end);
+    if (at < end) {
+      if (isKept) stream.queue.pushKept(buffer, at, end);
+      else stream.queue.push(buffer, at, end);
+    }
     this.#queued.add(stream);
     return this.#mayGoOn(stream);
   }
