@@ -5,7 +5,7 @@
 import { parseArgs } from "node:util";
 import { Story } from "./demo/story.ts";
 import { ShopMesh } from "./demo/shop-mesh.ts";
-import { installCaptureTools, installEnvoy } from "./tools.mjs";
+import { installCaptureTools, installEnvoy } from "./tools.ts";
 
 const { values: options } = parseArgs({
   options: { check: { type: "boolean", default: false }, proxy: { type: "string", default: "lateen" }, verbose: { type: "boolean", default: false }, help: { type: "boolean", short: "h", default: false } },

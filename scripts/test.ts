@@ -2,7 +2,7 @@
 import { spawnSync } from "node:child_process";
 import { globSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { installCaptureTools, installEnvoy } from "./tools.mjs";
+import { installCaptureTools, installEnvoy } from "./tools.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 process.chdir(root);

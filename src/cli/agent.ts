@@ -9,7 +9,8 @@ import { readIdentityEnvironment, startWorkloadIdentity } from "../identity/work
 import { createGrpcServer } from "../net/grpc/server.ts";
 import { createSystemNetwork } from "../net/system/network.ts";
 import { hardenProcess } from "../net/system/libc.ts";
-import { createXdsServer, SDS } from "../xds/server.ts";
+import { createXdsServer } from "../xds/server.ts";
+import { SDS } from "../xds/services.ts";
 import { createLog } from "./log.ts";
 
 /** As the command line gives them. */

@@ -4,6 +4,7 @@
  */
 import { systemClock } from "../base/clock.ts";
 import { messageOf, UserError } from "../base/errors.ts";
+import { silentLog } from "../base/log.ts";
 import { createSelfSignedRoot, type AuthorityFiles } from "../control/ca/authority.ts";
 import { createDnsServer } from "../net/dns/server.ts";
 import { openRelay } from "../net/system/relay.ts";
@@ -12,7 +13,7 @@ import { ControlPlane, CONTROL_PLANE } from "./control-plane.ts";
 import { InstanceRunner } from "./instance-runner.ts";
 import type { HostRequest, InsideEvent, InsideOptions, MeshStatus } from "./messages.ts";
 import { createBridge } from "./namespaces.ts";
-import { createNameTable, MESH_NETWORK, type Plan, planMesh } from "./plan.ts";
+import { createNameTable, MESH_NETWORK, planMesh } from "./plan.ts";
 import { serviceFigures } from "./stats.ts";
 import { createTokenIssuer } from "./tokens.ts";
 
@@ -48,7 +49,7 @@ export class InsideMesh {
     };
     const context: InsideContext = { options, plan, clock, say, step };
     createBridge(MESH_NETWORK.bridge, MESH_NETWORK.prefix);
-    const names = await openNames(context);
+    await openNames(context);
     const issuer = await createTokenIssuer(plan.name);
     const root: AuthorityFiles = await createSelfSignedRoot(plan.trustDomain, clock);
     const controlPlane = new ControlPlane(context, { root, jwtRule: issuer.jwtRule });
@@ -56,7 +57,6 @@ export class InsideMesh {
     await step("control plane", () => `${CONTROL_PLANE.host}:${CONTROL_PLANE.securePort}, authority of ${plan.trustDomain}`, () => controlPlane.start());
     const parts = [...plan.instances, ...plan.gateways];
     mesh.#runners.push(...parts.map((part, index) => new InstanceRunner(context, part, index, { rootPem: root.rootCertPem, issuer, controlPlane })));
-    names.serve((ip) => parts.find((part) => part.ip === ip));
     const outcomes = await Promise.allSettled(mesh.#runners.map((runner) => runner.start()));
     const failed = outcomes.flatMap((outcome) => (outcome.status === "rejected" ? [messageOf(outcome.reason)] : []));
     if (failed.length > 0) throw new UserError(failed.join("\n"), { hint: "The lines of the processes above say more." });
@@ -121,21 +121,20 @@ export class InsideMesh {
   }
 }
 
-/** The mesh's DNS server on the bridge. Who asks is told by the address, and with it the namespace that short names are of. */
-async function openNames({ plan }: InsideContext): Promise<{ serve: (find: (ip: string) => Plan["instances"][number] | Plan["gateways"][number] | undefined) => void }> {
+/**
+ * The mesh's DNS server on the bridge. Workloads' resolvers complete short names with their own namespace; a bare name that reaches the server is taken
+ * as of the mesh's.
+ */
+async function openNames({ plan, clock, options }: InsideContext): Promise<void> {
   const lookUp = createNameTable(plan);
-  let find: (ip: string) => Plan["instances"][number] | Plan["gateways"][number] | undefined = () => undefined;
   await createDnsServer({
     bind: { host: MESH_NETWORK.bridge, port: 53 },
-    answer: (name, client) => {
-      const part = find(client);
-      const namespace = part === undefined ? "default" : "workload" in part ? part.workload.namespace : part.gateway.namespace;
-      return lookUp(name, namespace);
+    upstreams: [], // There is no way out, so there is nobody to ask for other names.
+    clock,
+    log: silentLog,
+    answer: (name) => {
+      const addresses = lookUp(name, options.description.namespace);
+      return addresses ? { kind: "known", addresses } : { kind: "unknown" };
     },
   });
-  return {
-    serve: (next) => {
-      find = next;
-    },
-  };
 }

