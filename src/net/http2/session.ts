@@ -493,12 +493,12 @@ export abstract class Session implements ChannelHandler, StreamHost {
     if (this.#padBytes < 0 && length === 0) return this.fail(ErrorCode.frameSizeError, "padding without its length");
     this.#receiveWindowBytes -= length;
     if (this.#receiveWindowBytes < 0) return this.fail(ErrorCode.flowControlError, "more DATA than the connection's window");
+    if (length === 0 && (this.#flags & Flag.endStream) === 0) this.countGlitch(1);
     if (stream === undefined) {
       if (this.#resetIds.has(streamId)) return;
-      this.sendReset(streamId, ErrorCode.streamClosed);
+      this.out.control(FrameType.rstStream, 0, streamId, ErrorCode.streamClosed);
       return this.countGlitch(10);
     }
-    if (length === 0 && (this.#flags & Flag.endStream) === 0) this.countGlitch(1);
     if (stream.isRemoteEnded) return this.failStream(stream, ErrorCode.streamClosed, "DATA after END_STREAM");
     stream.receiveWindowBytes -= length;
     if (stream.receiveWindowBytes < 0) return this.failStream(stream, ErrorCode.flowControlError, "more DATA than the stream's window");
