@@ -287,6 +287,21 @@ const plainRows: readonly ContractRow[] = [
       }),
   },
   {
+    name: "a client that is gone before it is taken shows as a closed channel",
+    run: (place) =>
+      withServer(place, async ({ at, next }) => {
+        const client = await dialOk(place.network.dialer, { to: at });
+        const incoming = await next();
+        const peeked = peek(incoming, 1);
+        client.channel.destroy({ reset: true });
+        assert.deepEqual(await peeked, { text: "", ended: true });
+        const server = new ChannelRecorder(incoming.accept());
+        server.channel.writeLatin1("anybody?");
+        await server.until("close", (s) => s.closes > 0);
+        assert.equal(server.channel.isOpen, false);
+      }),
+  },
+  {
     name: "a connection is taken once",
     run: (place) =>
       withServer(place, async ({ at, next }) => {

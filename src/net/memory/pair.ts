@@ -37,6 +37,8 @@ export class MemoryEnd {
   #isEndReceived = false;
   #isEndDelivered = false;
   #isClosed = false;
+  /** Why it closed, until that is told. */
+  #reason: CloseReason | undefined;
 
   constructor(turns: Turns) {
     this.#turns = turns;
@@ -98,6 +100,7 @@ export class MemoryEnd {
 
   resume(): void {
     this.#isPaused = false;
+    if (this.#isClosed) this.#turns.add(() => this.#tellClose());
     this.#arrive();
   }
 
@@ -192,6 +195,15 @@ export class MemoryEnd {
     this.#inbox.length = 0;
     this.#inboxBytes = 0;
     this.onArrival?.();
-    this.#turns.add(() => this.listener?.onClose(reason));
+    this.#reason = reason;
+    this.#turns.add(() => this.#tellClose());
+  }
+
+  /** Whoever comes to listen after the end is gone hears of it then. */
+  #tellClose(): void {
+    const reason = this.#reason;
+    if (!reason || !this.listener) return;
+    this.#reason = undefined;
+    this.listener.onClose(reason);
   }
 }

@@ -94,7 +94,10 @@ export class SystemIncoming implements Incoming {
   accept(): Channel {
     this.#mustWait("accept");
     this.#take();
-    return createChannel(this.#socket, { tls: undefined, local: this.local, remote: this.remote, watermarks: this.#watermarks });
+    const socket = this.#socket;
+    // A stream tells its end once, and peeking heard it: whoever takes the socket must hear it too.
+    if (socket.readableEnded && !socket.destroyed) process.nextTick(() => socket.emit("end"));
+    return createChannel(socket, { tls: undefined, local: this.local, remote: this.remote, watermarks: this.#watermarks });
   }
 
   acceptTls({ context, timeoutMs }: { readonly context: unknown; readonly timeoutMs: number }, handler: DialHandler): void {
