@@ -49,6 +49,12 @@ export interface XdsTypeStatus {
   readonly resources: number;
 }
 
+/** A resource that another one makes a client ask for. */
+export interface XdsChild {
+  readonly typeUrl: string;
+  readonly name: string;
+}
+
 /** Where a session's resources come from: the control plane. */
 export interface XdsSource {
   /**
@@ -58,6 +64,21 @@ export interface XdsSource {
   onConnect(session: XdsSession): Promise<void>;
   /** All resources of a type that this client may see under its subscription. Names that do not exist are left out. */
   resources(session: XdsSession, typeUrl: string, subscription: Subscription): readonly XdsResource[];
+  /**
+   * What a client will want anew after it took this resource, new or changed: an Envoy that was sent a changed cluster waits for its endpoints, and
+   * asks for them again over state of the world only. Those that the client has subscribed are sent again whatever it has; for
+   * those that it has not, a push waits a moment before it goes on to the types that come after.
+   */
+  children?(session: XdsSession, typeUrl: string, resource: XdsResource): readonly XdsChild[];
+  /** A push begins: until the next one, `resources` answers this session from one and the same state, so that types fit together. */
+  onPush?(session: XdsSession, label: string): void;
+  /** The label of the state that `resources` answers from when no push was made yet. */
+  label?(session: XdsSession): string;
+  onSend?(
+    session: XdsSession,
+    typeUrl: string,
+    response: { readonly resources: number; readonly removed: number; readonly bytes: number },
+  ): void;
   onAck?(session: XdsSession, typeUrl: string): void;
   onNack?(session: XdsSession, typeUrl: string, message: string): void;
   onDisconnect(session: XdsSession): void;

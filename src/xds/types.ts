@@ -26,4 +26,12 @@ export interface Subscription {
 }
 
 /** The order of types in a push: what is referred to comes before what refers to it. Removals go the other way round. */
-export const PUSH_ORDER: readonly string[] = [TypeUrl.cluster, TypeUrl.endpoint, TypeUrl.listener, TypeUrl.secret, TypeUrl.route, TypeUrl.virtualHost, TypeUrl.extensionConfig];
+export const PUSH_ORDER: readonly string[] = [
+  TypeUrl.cluster,
+  TypeUrl.endpoint,
+  TypeUrl.listener,
+  TypeUrl.secret,
+  TypeUrl.route,
+  TypeUrl.virtualHost,
+  TypeUrl.extensionConfig,
+];
