@@ -101,15 +101,20 @@ export function nearestName(wanted: string, names: Iterable<string>): string | u
 /** How many names are compared for a hint. */
 const CANDIDATES_MAX = 2000;
 
+/** Insertions, deletions, replacements and swaps of neighbours. */
 function editDistance(a: string, b: string, limit: number): number {
+  let twoAbove: number[] = [];
   let above = Array.from({ length: b.length + 1 }, (_, i) => i);
   for (let i = 1; i <= a.length; i++) {
     const row = [i];
     for (let j = 1; j <= b.length; j++) {
       const replaced = (above[j - 1] as number) + (a[i - 1] === b[j - 1] ? 0 : 1);
-      row.push(Math.min(replaced, (above[j] as number) + 1, (row[j - 1] as number) + 1));
+      let least = Math.min(replaced, (above[j] as number) + 1, (row[j - 1] as number) + 1);
+      if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]) least = Math.min(least, (twoAbove[j - 2] as number) + 1);
+      row.push(least);
     }
     if (Math.min(...row) > limit) return limit + 1;
+    twoAbove = above;
     above = row;
   }
   return above[b.length] as number;

@@ -131,6 +131,7 @@ function decodeUtf8(content: Uint8Array): string | undefined {
 function joinChunks(file: string, digest: string, chunks: readonly TextChunk[], results: readonly ChunkResult[]): FileVersion {
   const objects: ReadObject[] = [];
   const problems: Problem[] = [];
+  const byPlace = ({ position: a }: Problem, { position: b }: Problem): number => a.line - b.line || a.column - b.column;
   for (const [i, { objects: found, problems: wrong }] of results.entries()) {
     const chunk = chunks[i] as TextChunk;
     const place = (at: TextPosition): SourcePosition => ({ file, line: chunk.linesBefore + at.line, column: at.column });
@@ -146,6 +147,7 @@ function joinChunks(file: string, digest: string, chunks: readonly TextChunk[], 
       objects.push({ object: { meta, spec } as AnyConfig, locate });
     }
   }
+  problems.sort(byPlace);
   return {
     file,
     digest,

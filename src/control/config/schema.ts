@@ -81,7 +81,9 @@ export function checkShape(schema: JsonSchema, value: unknown, at: Path, finding
   const validate = validatorOf(schema);
   if (validate(value)) return true;
   const errors = validate.errors ?? [];
-  for (const error of errors) report(error, value, at, findings);
+  // Unknown fields first: what one of them was meant to be is then not also said to be missing.
+  const last = (error: ErrorObject): number => (error.keyword === "required" ? 1 : 0);
+  for (const error of [...errors].sort((a, b) => last(a) - last(b))) report(error, value, at, findings);
   return errors.every((error) => error.keyword === "additionalProperties");
 }
 
@@ -97,7 +99,7 @@ function report(error: ErrorObject, root: unknown, at: Path, findings: Findings)
     }
     case "required": {
       const name = String(error.params["missingProperty"]);
-      findings.error([...path, name], "is required");
+      findings.missing(path, [name], "is required");
       return;
     }
     case "enum": {

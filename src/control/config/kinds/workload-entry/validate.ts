@@ -48,7 +48,7 @@ function checkAddress(
   const address = raw.address ?? "";
   if (address === "") {
     if (raw.network) findings.error(at, `an address left to a gateway of network "${raw.network}" is ${NOT_YET}`);
-    else findings.error(at, "is required");
+    else findings.missing(path, ["address"], "is required");
   } else if (address.startsWith(UNIX_PREFIX)) {
     const socket = address.slice(UNIX_PREFIX.length);
     if (!socket.startsWith("/")) findings.error(at, `"${address}": the path of a Unix socket must be absolute`);
