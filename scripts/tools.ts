@@ -21,14 +21,18 @@ export function installEnvoy(root: string, say: (text: string) => void): string 
   return binary;
 }
 
-/** Makes sure that the tools of transparent capture are there, where they may be installed (root and apt-get). Gives what is still missing. */
+/** Makes sure that the tools of transparent capture are there, where they may be installed. Gives what is still missing. */
 export function installCaptureTools(say: (text: string) => void): string[] {
-  const wanted: Readonly<Record<string, string>> = { "iptables-restore": "iptables", ip: "iproute2", unshare: "util-linux", nsenter: "util-linux" };
+  return installDebian({ "iptables-restore": "iptables", ip: "iproute2", unshare: "util-linux", nsenter: "util-linux" }, say);
+}
+
+/** Installs Debian's packages for commands that are missing, as root and with apt-get. Gives the commands that are still missing. */
+export function installDebian(wanted: Readonly<Record<string, string>>, say: (text: string) => void): string[] {
   const missing = (): string[] => Object.keys(wanted).filter((command) => spawnSync("sh", ["-c", `command -v ${command}`], { stdio: "ignore" }).status !== 0);
   const packages = [...new Set(missing().map((command) => wanted[command] ?? command))];
   if (packages.length === 0) return [];
   if (process.getuid?.() === 0 && spawnSync("sh", ["-c", "command -v apt-get"], { stdio: "ignore" }).status === 0) {
-    say(`… Debian packages for transparent capture: ${packages.join(" ")}`);
+    say(`… Debian packages: ${packages.join(" ")}`);
     const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
     try {
       execFileSync("apt-get", ["update", "-qq"], { stdio: ["ignore", "ignore", "pipe"], env });
