@@ -1,0 +1,157 @@
+/** What a sidecar gets, on one screen: clusters, endpoints, listeners and routes, each list in the order in which it is sent. */
+import { ClusterSchema } from "../../gen/envoy/config/cluster/v3/cluster_pb.ts";
+import { ListenerSchema } from "../../gen/envoy/config/listener/v3/listener_pb.ts";
+import { RouteConfigurationSchema } from "../../gen/envoy/config/route/v3/route_pb.ts";
+import { BLACK_HOLE_CLUSTER, clusterName, INBOUND_PASSTHROUGH_CLUSTER, PASSTHROUGH_CLUSTER } from "../../model/cluster-name.ts";
+import type { ProxyNode } from "../../model/proxy-node.ts";
+import type { XdsResource } from "../../xds/types.ts";
+import type { Snapshot } from "../snapshot/types.ts";
+import { buildFixedCluster, type FixedClusterName, inboundSource } from "./cluster/fixed.ts";
+import { buildInboundCluster } from "./cluster/inbound.ts";
+import { effectivePolicy } from "./cluster/traffic-policy.ts";
+import { buildInboundListener } from "./listener/inbound.ts";
+import { inboundPorts, type OwnPort } from "./listener/inbound-plan.ts";
+import { type ListenerMesh, listenerMesh } from "./listener/mesh-input.ts";
+import { buildOutboundListener, outboundListenerName } from "./listener/outbound.ts";
+import { planOutboundListeners } from "./listener/outbound-plan.ts";
+import { buildVirtualOutbound } from "./listener/virtual-outbound.ts";
+import { IdentityMemo } from "./memo.ts";
+import { configPath, serviceLabels } from "./metadata.ts";
+import { resourceOf } from "./resource.ts";
+import { buildRouteConfiguration } from "./route/configuration.ts";
+import { sidecarHosts } from "./route/sidecar-hosts.ts";
+import { type ClientClass, clientClass, meshConnections, type ServiceResources } from "./services.ts";
+import type { Compiler, ResourceCache } from "./types.ts";
+
+const FIXED = { kind: "fixed-cluster", schema: ClusterSchema, build: buildFixedCluster };
+const INBOUND_CLUSTER = { kind: "inbound-cluster", schema: ClusterSchema, build: buildInboundCluster };
+const OUTBOUND_LISTENER = { kind: "outbound-listener", schema: ListenerSchema, build: buildOutboundListener };
+const VIRTUAL_OUTBOUND = { kind: "virtual-outbound", schema: ListenerSchema, build: buildVirtualOutbound };
+const INBOUND_LISTENER = { kind: "inbound-listener", schema: ListenerSchema, build: buildInboundListener };
+const ROUTES = { kind: "routes", schema: RouteConfigurationSchema, build: buildRouteConfiguration };
+
+/** Compiles for sidecars. */
+export function compileSidecar(services: ServiceResources): Compiler {
+  const meshes = new IdentityMemo<ListenerMesh>();
+  const outbound = new IdentityMemo<readonly XdsResource[]>();
+  const routes = new IdentityMemo<XdsResource>();
+  const meshOf = (snapshot: Snapshot): ListenerMesh => meshes.get([snapshot.mesh], "", () => listenerMesh(snapshot.mesh));
+  return {
+    clusters(snapshot, node, cache) {
+      return [
+        ...services.clusters(snapshot, clientClass(node), cache),
+        // Routes and listeners send here what no service takes, so these exist before them.
+        fixedCluster(BLACK_HOLE_CLUSTER, snapshot, node, cache),
+        fixedCluster(PASSTHROUGH_CLUSTER, snapshot, node, cache),
+        ...(isCaptured(node) ? inboundPorts(snapshot, node).map((port) => inboundCluster(port, snapshot, node, cache)) : []),
+        fixedCluster(INBOUND_PASSTHROUGH_CLUSTER, snapshot, node, cache),
+      ];
+    },
+
+    endpoints: (snapshot, node, names, cache) => services.endpoints(snapshot, clientClass(node), names, cache),
+
+    listeners(snapshot, node, cache) {
+      const client = clientClass(node);
+      const all = outbound.get([snapshot], client.key, () => outboundListeners(snapshot, client, meshOf(snapshot), cache));
+      // What the workload sends to itself goes straight in, not out and back.
+      const others = all.filter(({ name }) => !name.startsWith(`${node.ip}_`));
+      if (!isCaptured(node)) return others;
+      const capture = { wildcard: wildcardOf(client), transparent: node.interception === "TPROXY", mesh: meshOf(snapshot) };
+      return [
+        ...others,
+        // Behind the listeners that it hands connections to.
+        resourceOf(cache, "virtualOutbound", VIRTUAL_OUTBOUND, capture),
+        inboundListener(snapshot, node, capture, cache),
+      ];
+    },
+
+    routes: (snapshot, node, names, cache) => {
+      const client = clientClass(node);
+      return [...names].flatMap((name) => {
+        // Route configurations of sidecars are named for their listener's port.
+        if (!/^[1-9]\d{0,4}$/.test(name)) return [];
+        return [routes.get([snapshot], `${client.key}|${name}`, () => routeConfiguration(snapshot, client, Number(name), cache))];
+      });
+    },
+  };
+}
+
+/** NONE: no capture, the application dials the proxy's own listeners. */
+function isCaptured(node: Pick<ProxyNode, "interception">): boolean {
+  return node.interception !== "NONE";
+}
+
+function wildcardOf({ lookup }: ClientClass): string {
+  return lookup === "v6" ? "::" : "0.0.0.0";
+}
+
+function fixedCluster(name: FixedClusterName, { mesh }: Snapshot, { ip }: ProxyNode, cache: ResourceCache): XdsResource {
+  return resourceOf(cache, name, FIXED, { name, mesh: meshConnections(mesh), inboundSource: inboundSource(ip) });
+}
+
+function inboundCluster({ port, first, services }: OwnPort, snapshot: Snapshot, node: ProxyNode, cache: ResourceCache): XdsResource {
+  const rule = snapshot.destinationRule(first.service.hostname, node);
+  return resourceOf(cache, clusterName({ direction: "inbound", port, hostname: "" }), INBOUND_CLUSTER, {
+    port,
+    protocol: first.servicePort.protocol,
+    services: services.map(serviceLabels),
+    pool: effectivePolicy(rule?.spec, undefined, first.servicePort.number).connectionPool,
+    ruleConfig: rule && configPath(rule.meta),
+    mesh: meshConnections(snapshot.mesh),
+    inboundSource: inboundSource(node.ip),
+  });
+}
+
+function outboundListeners(snapshot: Snapshot, client: ClientClass, mesh: ListenerMesh, cache: ResourceCache): XdsResource[] {
+  const bindToPort = !isCaptured(client);
+  return planOutboundListeners({
+    services: snapshot.visibleServices(client.namespace),
+    wildcard: wildcardOf(client),
+    localhost: bindToPort ? (client.lookup === "v6" ? "::1" : "127.0.0.1") : undefined,
+    endpointAddresses: (service, port) => {
+      const own = snapshot.endpoints(service.hostname).filter(({ servicePortName }) => servicePortName === port.name);
+      return [...new Set(own.map(({ address }) => address).filter((address) => /^[\d.]+$|:/.test(address)))];
+    },
+    tcpIdleTimeoutMs: (service) => snapshot.destinationRule(service.hostname, client)?.spec.trafficPolicy.connectionPool?.tcpIdleTimeoutMs,
+  }).map((planned) => resourceOf(cache, outboundListenerName(planned), OUTBOUND_LISTENER, { ...planned, bindToPort, mesh }));
+}
+
+function inboundListener(
+  snapshot: Snapshot,
+  node: ProxyNode,
+  capture: { readonly wildcard: string; readonly transparent: boolean; readonly mesh: ListenerMesh },
+  cache: ResourceCache,
+): XdsResource {
+  const modes = snapshot.mtlsMode(node.namespace, node.labels);
+  const modeOf = (port: number) => modes.ports.get(port) ?? modes.default;
+  const own = inboundPorts(snapshot, node);
+  const declared = own.map(({ port, first }) => ({
+    port,
+    mode: modeOf(port),
+    declared: { protocol: first.servicePort.protocol, hostname: first.service.hostname, servicePort: first.servicePort.number },
+  }));
+  const undeclared = [...modes.ports]
+    .filter(([port, mode]) => mode !== modes.default && !own.some((one) => one.port === port))
+    .sort(([a], [b]) => a - b)
+    .map(([port, mode]) => ({ port, mode, declared: undefined }));
+  return resourceOf(cache, "virtualInbound", INBOUND_LISTENER, {
+    ...capture,
+    defaultMode: modes.default,
+    ports: [...undeclared, ...declared],
+  });
+}
+
+function routeConfiguration(snapshot: Snapshot, client: ClientClass, port: number, cache: ResourceCache): XdsResource {
+  const { mesh } = snapshot;
+  return resourceOf(cache, String(port), ROUTES, {
+    name: String(port),
+    virtualHosts: sidecarHosts({
+      port,
+      client: { namespace: client.namespace, labels: client.labels, domain: mesh.domain },
+      services: snapshot.visibleServices(client.namespace),
+      virtualServices: snapshot.meshVirtualServices(client.namespace),
+      meshRetries: mesh.defaultHttpRetryPolicy,
+    }),
+    otherHosts: mesh.outboundTrafficPolicy === "ALLOW_ANY" ? "passthrough" : "refuse",
+  });
+}
