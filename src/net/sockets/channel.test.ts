@@ -181,8 +181,11 @@ const rows: readonly { readonly name: string; run(pair: Pair): Promise<void> }[]
     },
   },
   {
-    name: "a reset reaches the peer as one, a plain destroy as an end",
+    name: "a reset reaches the peer as one",
     run: async ({ left, right }) => {
+      // Not before TLS has sent its session tickets: their write would eat the error.
+      right.channel.writeLatin1("hello");
+      await left.until("hello", (l) => l.text === "hello");
       left.channel.destroy({ reset: true });
       assert.equal(left.channel.isOpen, false);
       await right.until("close", (r) => r.closes > 0);
@@ -251,9 +254,9 @@ const rows: readonly { readonly name: string; run(pair: Pair): Promise<void> }[]
           chunks.push(Buffer.from(buffer.subarray(start, end)));
           size += end - start;
           assert.ok(out.bufferedBytes < 32 * 1024 + 512 * 1024);
-          if (chunks.length % 7 === 0) {
+          if (chunks.length % 16 === 0) {
             reader.pause();
-            setImmediate(() => setImmediate(() => reader.resume()));
+            setTimeout(() => reader.resume(), 1);
           }
         },
         onEnd: () => {
@@ -262,7 +265,7 @@ const rows: readonly { readonly name: string; run(pair: Pair): Promise<void> }[]
         onDrain() {},
         onClose() {},
       };
-      const bulk = pattern(12 * 1024 * 1024 + 12345);
+      const bulk = pattern(24 * 1024 * 1024 + 12345);
       let at = 0;
       const pump = (): void => {
         while (at < bulk.length) {
@@ -274,11 +277,14 @@ const rows: readonly { readonly name: string; run(pair: Pair): Promise<void> }[]
         left.channel.end();
       };
       left.onDrain = pump;
+      // Nobody reads until backpressure has come all the way.
+      reader.pause();
       pump();
+      while (relayIn.pauses === 0) await new Promise((resolve) => setImmediate(resolve));
+      reader.resume();
       while (!ended) await new Promise((resolve) => setImmediate(resolve));
       assert.equal(size, bulk.length);
       assert.ok(Buffer.concat(chunks).equals(bulk));
-      assert.ok(relayIn.pauses > 0, "backpressure was never felt");
       reader.destroy();
       out.destroy();
     },
@@ -290,7 +296,7 @@ const rows: readonly { readonly name: string; run(pair: Pair): Promise<void> }[]
       while (left.channel.writeBytes(pattern(65536))) await new Promise((resolve) => setImmediate(resolve));
       right.channel.destroy({ reset: true });
       await left.until("close", (l) => l.closes > 0);
-      assert.ok(["ECONNRESET", "EPIPE"].includes(left.closed?.code ?? ""), left.closed?.code);
+      assert.ok(["ECONNRESET", "EPIPE"].includes(left.closed?.code ?? ""));
       assert.equal(left.closes, 1);
     },
   },
@@ -329,9 +335,13 @@ test("early bytes and an end that the stream saw before are told in order, and w
     useFastPath(isFast);
     const ends = await tcpEnds();
     ends.left.end("all");
-    await new Promise<void>((resolve) => ends.right.once("readable", () => resolve()));
-    const seen: Buffer = ends.right.read();
+    // Looked at and put back, as a peek does; the end arrives in between.
+    while (ends.right.readableLength < 3) {
+      ends.right.read(0);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
     await new Promise((resolve) => setTimeout(resolve, 10));
+    const seen: unknown = ends.right.read(2);
     ends.right.unshift(seen);
     const right = new ChannelRecorder(channelOf(ends.right, undefined));
     right.channel.pause();

@@ -395,11 +395,20 @@ function asBuffer(bytes: Uint8Array): Buffer {
   return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
-/** RST for TCP; TLS resets the connection below. Other kinds of socket know no reset. */
+/**
+ * RST for TCP; TLS resets the connection below. Other kinds of socket know no reset. resetAndDestroy would send FIN before, and
+ * a peer that has read the end of TLS does not look for what comes after; so its own flag is set, where this Node has it.
+ */
 function resetSocket(socket: net.Socket): void {
   const below = (socket as unknown as { readonly _parent?: net.Socket | null })._parent;
   const tcp = below ?? socket;
   if (tcp.destroyed || tcp.remoteFamily === undefined) return;
+  const internals = tcp as unknown as { resetAndClosing?: boolean; _reset?: unknown; _handle?: { reset?: unknown } | null };
+  if (typeof internals._reset === "function" && typeof internals._handle?.reset === "function") {
+    internals.resetAndClosing = true;
+    tcp.destroy();
+    return;
+  }
   try {
     tcp.resetAndDestroy();
   } catch {
