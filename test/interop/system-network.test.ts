@@ -12,7 +12,8 @@ import type { Incoming } from "../../src/net/dial.ts";
 import { useFastPath } from "../../src/net/sockets/channel.ts";
 import { dup } from "../../src/net/system/libc.ts";
 import { createSystemNetwork } from "../../src/net/system/network.ts";
-import { createClientTls, createServerTls } from "../../src/net/tls/contexts.ts";
+import { type ClientTlsContext, createClientTls, createServerTls, type ServerTls } from "../../src/net/tls/contexts.ts";
+import { startClientHandshake, startServerHandshake } from "../../src/net/tls/handshake.ts";
 import { ChannelRecorder, dial, dialOk } from "../kit/channel-recorder.ts";
 import { networkContract } from "../kit/network-contract.ts";
 import { createTestAuthority } from "../kit/test-authority.ts";
@@ -160,6 +161,48 @@ for (const version of ["TLSv1.2", "TLSv1.3"] as const) {
     server.close();
   });
 }
+
+test("the second handshake is a resumption, until the server's or the client's context is another", async () => {
+  const keyPair = await mesh.issue({ uris });
+  const makeServer = (): ServerTls => createServerTls({ keyPair, trustPem: mesh.trustPem, alpn: [], requireClientCertificate: true });
+  const makeClient = (): ClientTlsContext => createClientTls({ keyPair, trustPem: mesh.trustPem, alpn: [] });
+  let serverContext = makeServer();
+  const time = { clock: systemClock };
+  const server = net.createServer((socket) => {
+    socket.on("error", () => {});
+    startServerHandshake(
+      { socket, context: serverContext, clientAlpn: undefined, time },
+      { onSecure: (secure) => secure.end("hello"), onFail() {} },
+    );
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as net.AddressInfo;
+  const isResumed = (context: ClientTlsContext): Promise<boolean> =>
+    new Promise((resolve, reject) => {
+      const socket = net.connect(port, "127.0.0.1", () => {
+        startClientHandshake(
+          { socket, context, serverName: "a.example", alpn: [], peerKey: "one", time },
+          {
+            onSecure(secure, info) {
+              assert.deepEqual(info.peer?.uriSans, uris);
+              const isReused = secure.isSessionReused();
+              // The session comes after the handshake: by the end it is kept.
+              secure.resume().once("close", () => resolve(isReused));
+              secure.once("end", () => secure.end());
+            },
+            onFail: reject,
+          },
+        );
+      });
+      socket.on("error", reject);
+    });
+  const client = makeClient();
+  assert.deepEqual([await isResumed(client), await isResumed(client), await isResumed(client)], [false, true, true]);
+  assert.equal(await isResumed(makeClient()), false);
+  serverContext = makeServer();
+  assert.deepEqual([await isResumed(client), await isResumed(client)], [false, true]);
+  server.close();
+});
 
 test("a mark that may not be set fails the dial, not the process", {
   skip: process.getuid?.() === 0 ? "root may set it" : false,

@@ -3,11 +3,12 @@
  * holds its sessions: a new certificate or trust bundle means a new context, and no session of the old one is resumed.
  */
 import { constants, randomBytes } from "node:crypto";
-import tls from "node:tls";
+import type tls from "node:tls";
 import { messageOf } from "../../base/errors.ts";
 import { Lru } from "../../base/lru.ts";
 import type { PeerCertificate } from "../channel.ts";
 import type { ParsedCertificate } from "./certificate.ts";
+import { nodeTls } from "./node-tls.ts";
 import type { ServerTlsOptions, TlsOptions } from "./types.ts";
 
 /** X25519MLKEM768, Node's default, costs 14 % of a handshake and 23 KB a connection: only where it is asked for. */
@@ -99,7 +100,7 @@ function contextParts(options: TlsOptions): ContextParts {
     throw new Error("the trust bundle holds no certificate");
   let secureContext: tls.SecureContext;
   try {
-    secureContext = tls.createSecureContext({
+    secureContext = nodeTls().createSecureContext({
       // Without a list Node would parse and trust the public web's authorities: a mesh never means those.
       ca: options.trustPem ?? [],
       allowPartialTrustChain: true, // An intermediate in the bundle is an anchor, as Envoy has it.
@@ -126,7 +127,7 @@ function contextParts(options: TlsOptions): ContextParts {
 /** OpenSSL skips suites that it does not know; here each must be known. Source: Envoy TlsParameters.cipher_suites. */
 function tls12Suites(asked: readonly string[] | undefined): readonly string[] {
   if (!asked?.length) return TLS12_SUITES;
-  const known = new Set(tls.getCiphers());
+  const known = new Set(nodeTls().getCiphers());
   // "[A|B]" is a group of equal preference; OpenSSL knows no such groups, so they stand one after another.
   const names = asked.flatMap((name) => name.replace(/^\[(.*)\]$/, "$1").split("|"));
   for (const name of names) if (!known.has(name.toLowerCase())) throw new Error(`cipher suite "${name}" is not known`);

@@ -5,7 +5,7 @@
  */
 import { isIP } from "node:net";
 import type { Duplex } from "node:stream";
-import tls from "node:tls";
+import type tls from "node:tls";
 import type { Clock } from "../../base/clock.ts";
 import { messageOf } from "../../base/errors.ts";
 import type { CloseReason, PeerCertificate, TlsInfo } from "../channel.ts";
@@ -13,6 +13,7 @@ import { type ParsedCertificate, parseCertificate } from "./certificate.ts";
 import { verifyChainAt } from "./chain.ts";
 import { type ClientTlsContext, SESSION_LIFETIME_S, type ServerTls } from "./contexts.ts";
 import { failureOf, verifyFailure } from "./failure.ts";
+import { nodeTls } from "./node-tls.ts";
 
 /** Who waits for a handshake. Exactly one of the two is called, never from inside the start. */
 export interface HandshakeHandler {
@@ -44,7 +45,7 @@ export function startClientHandshake(
   const { context, serverName, time } = options;
   const sessionKey = `${serverName ?? ""}|${options.peerKey}|${options.alpn.join(",")}`;
   const known = time.isSimulated ? undefined : context.sessions.get(sessionKey);
-  const socket = new tls.TLSSocket(options.socket, {
+  const socket = new (nodeTls().TLSSocket)(options.socket, {
     isServer: false,
     secureContext: context.secureContext,
     requestCert: true,
@@ -83,7 +84,7 @@ export function startServerHandshake(
   // Nothing in common means going on without ALPN, as Envoy does; Node would end the handshake with an alert.
   const isShared = clientAlpn === undefined || clientAlpn.some((protocol) => context.alpn.includes(protocol));
   const verifies = context.trustPem !== undefined;
-  const socket = new tls.TLSSocket(options.socket, {
+  const socket = new (nodeTls().TLSSocket)(options.socket, {
     isServer: true,
     secureContext: context.secureContext,
     requestCert: verifies,
