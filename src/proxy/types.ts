@@ -103,6 +103,8 @@ export interface UpstreamCluster {
 /** One endpoint of a cluster. */
 export interface UpstreamHost {
   readonly address: Address;
+  /** The name it was resolved from or carries in its assignment, for auto_host_rewrite; empty or absent where there is none. */
+  readonly hostname?: string | undefined;
   /** From the endpoint's metadata. */
   readonly peer: PeerInfo | undefined;
   /** Requests under way, for least-request. */
