@@ -154,14 +154,8 @@ class Analysis {
     const rules = this.#rules.get(host) ?? this.#wildcardRules(host);
     const subsets = rules.flatMap((one) => one.spec.subsets.map(({ name }) => name));
     if (subsets.includes(subset)) return;
-    const near = nearestName(subset, subsets);
     const known = subsets.length > 0 ? `it has ${[...new Set(subsets)].join(", ")}` : "declare it in a DestinationRule";
-    this.#warn(
-      rule,
-      [...path, "subset"],
-      `subset ${subset}: no DestinationRule of ${host} has it, so requests get 503`,
-      near ? `did you mean ${near}?` : known,
-    );
+    this.#warn(rule, [...path, "subset"], `subset ${subset}: no DestinationRule of ${host} has it, so requests get 503`, known);
   }
 
   #wildcardRules(host: Hostname): readonly DestinationRule[] {

@@ -84,7 +84,7 @@ export function formatProblem({ position, object, path, message, hint }: Problem
 export function nearestName(wanted: string, names: Iterable<string>): string | undefined {
   const plain = (text: string): string => text.toLowerCase().replaceAll(/[-_.]/g, "");
   let best: string | undefined;
-  let bestDistance = Math.max(1, Math.floor(wanted.length / 3)) + 1;
+  let bestDistance = Math.min(3, Math.max(1, Math.floor(wanted.length / 3))) + 1;
   let left = CANDIDATES_MAX;
   for (const name of names) {
     if (left-- === 0) break;
