@@ -88,7 +88,7 @@ export function startServerHandshake(
     isServer: true,
     secureContext: context.secureContext,
     requestCert: verifies,
-    // Carried out by OpenSSL for a missing certificate only (the client then gets an alert): any other is judged below.
+    // Carried out by OpenSSL for a missing certificate only (the client then gets an alert); all others are judged below.
     rejectUnauthorized: verifies && context.requireClientCertificate,
     ALPNProtocols: isShared && context.alpn.length > 0 ? [...context.alpn] : undefined,
   });
