@@ -16,7 +16,7 @@ import {
   type StreamReset,
 } from "../http/stream.ts";
 import { createHttp2ClientConnection } from "../http2/client-connection.ts";
-import type { Http2Keepalive } from "../http2/session.ts";
+import type { Http2Keepalive } from "../http2/keepalive.ts";
 import { MESSAGE_BYTES_MAX, MessageReader, writeMessage } from "./framing.ts";
 import { errorOfHttpStatus, errorOfReset, findMetadataFlaw, formatTimeout, isGrpcContentType, readStatus } from "./metadata.ts";
 import { DEFAULT_KEEPALIVE } from "./server.ts";

@@ -14,8 +14,8 @@ import {
   type StreamHandler,
   type StreamReset,
 } from "../http/stream.ts";
+import type { Http2Keepalive } from "../http2/keepalive.ts";
 import { createHttp2ServerConnection } from "../http2/server-connection.ts";
-import type { Http2Keepalive } from "../http2/session.ts";
 import { MESSAGE_BYTES_MAX, MessageReader, writeMessage } from "./framing.ts";
 import { encodeMessage, isGrpcContentType, parseTimeoutMs, readMetadata } from "./metadata.ts";
 import {

@@ -9,9 +9,10 @@ import type {
   StreamReset,
 } from "../http/stream.ts";
 import { ErrorCode, errorName, PREFACE, Setting, STREAM_ID_MAX } from "./frames.ts";
-import { Http2Stream, type StreamHost } from "./http2-stream.ts";
+import { Http2Stream, type Http2StreamOptions, type StreamHost } from "./http2-stream.ts";
 import { readResponse, readTrailers } from "./messages.ts";
-import { type Http2Options, Session } from "./session.ts";
+import { ReceivingSession } from "./receiving-session.ts";
+import type { Http2Options } from "./session.ts";
 
 /** Informational answers a stream may have: more are a flood. */
 const INFORMATIONALS_MAX = 16;
@@ -30,12 +31,7 @@ class Http2ClientStream extends Http2Stream {
   hasResponse = false;
   informationals = 0;
 
-  constructor(
-    host: StreamHost,
-    options: { id: number; bornMs: number; sendWindowBytes: number; receiveWindowBytes: number },
-    head: RequestHead,
-    handler: ClientStreamHandler,
-  ) {
+  constructor(host: StreamHost, options: Http2StreamOptions, head: RequestHead, handler: ClientStreamHandler) {
     super(host, options);
     this.handler = handler;
     this.isHead = head.method === "HEAD";
@@ -58,12 +54,13 @@ interface HeldStream {
   readonly endStream: boolean;
 }
 
-class Http2ClientConnection extends Session implements ClientConnection {
+class Http2ClientConnection extends ReceivingSession implements ClientConnection {
   isReused = false;
   protected readonly isServer = false;
   readonly #handler: ClientConnectionHandler;
   #nextStreamId = 1;
   #isDraining = false;
+  #willTellAvailable = false;
   /** Upgrades that wait to hear whether the server takes extended CONNECT. */
   #held: HeldStream[] = [];
 
@@ -104,9 +101,14 @@ class Http2ClientConnection extends Session implements ClientConnection {
 
   drain(): void {
     if (this.#isDraining || this.isOver) return;
+    this.#startDraining();
+    this.#closeIfDone();
+  }
+
+  #startDraining(): void {
+    if (this.#isDraining) return;
     this.#isDraining = true;
     queueMicrotask(() => this.#handler.onDraining());
-    this.#closeIfDone();
   }
 
   #open(stream: Http2ClientStream, head: RequestHead, endStream: boolean): void {
@@ -114,12 +116,12 @@ class Http2ClientConnection extends Session implements ClientConnection {
     this.#nextStreamId += 2;
     stream.sendWindowBytes = this.peerInitialWindowBytes;
     this.streams.set(stream.id, stream);
-    this.sendHead(stream, pseudoOf(head), head.headers, endStream);
+    this.sender.head(stream, pseudoOf(head), head.headers, endStream);
     if (this.#nextStreamId > STREAM_ID_MAX) this.drain();
   }
 
   #refuseLater(stream: Http2ClientStream, reset: StreamReset): void {
-    queueMicrotask(() => this.endStreamWith(stream, reset));
+    queueMicrotask(() => this.endStream(stream, reset));
   }
 
   protected override onHeaders(streamId: number, endStream: boolean) {
@@ -177,7 +179,17 @@ class Http2ClientConnection extends Session implements ClientConnection {
     if (stream.id === 0) this.#held = this.#held.filter((held) => held.stream !== stream);
     if (this.isOver) return;
     if (this.#isDraining) this.#closeIfDone();
-    else this.#handler.onAvailable();
+    else this.#tellAvailable();
+  }
+
+  /** Once a turn, and never from inside a call of a stream's owner. */
+  #tellAvailable(): void {
+    if (this.#willTellAvailable) return;
+    this.#willTellAvailable = true;
+    queueMicrotask(() => {
+      this.#willTellAvailable = false;
+      if (this.availableStreams > 0) this.#handler.onAvailable();
+    });
   }
 
   #closeIfDone(): void {
@@ -190,27 +202,29 @@ class Http2ClientConnection extends Session implements ClientConnection {
     const held = this.#held;
     this.#held = [];
     for (const { stream, head, endStream } of held) {
-      if (!this.peerTakesConnectProtocol) this.endStreamWith(stream, NO_EXTENDED_CONNECT);
+      if (!this.peerTakesConnectProtocol) this.endStream(stream, NO_EXTENDED_CONNECT);
       else {
         this.#open(stream, head, endStream);
-        this.pumpStream(stream);
+        this.sender.pump(stream);
       }
     }
-    if (!this.isOver && !this.#isDraining) this.#handler.onAvailable();
+    this.#tellAvailable();
   }
 
   protected override onGoaway(lastStreamId: number, code: number): void {
-    const isFirst = !this.#isDraining;
-    this.#isDraining = true;
-    if (isFirst) this.#handler.onDraining();
+    this.#startDraining();
     const reset: StreamReset = { kind: "refused", detail: `GOAWAY ${errorName(code)}` };
-    for (const stream of [...this.streams.values()]) if (stream.id > lastStreamId) this.endStreamWith(stream, reset);
-    for (const { stream } of this.#held) this.endStreamWith(stream, reset);
+    for (const stream of [...this.streams.values()]) if (stream.id > lastStreamId) this.endStream(stream, reset);
+    for (const { stream } of this.#held) this.endStream(stream, reset);
     this.#closeIfDone();
   }
 
+  protected override onOver(): void {
+    this.#startDraining();
+  }
+
   protected override onGone(detail: string): void {
-    for (const { stream } of this.#held) this.endStreamWith(stream, { kind: "connection-closed", detail });
+    for (const { stream } of this.#held) this.endStream(stream, { kind: "connection-closed", detail });
     this.#handler.onClose({ detail });
   }
 

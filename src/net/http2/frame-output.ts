@@ -29,14 +29,28 @@ function toSlab(bytes: Buffer, length: number): Buffer {
   return slab.subarray(start, slabAt);
 }
 
+/** Connections with frames to hand over, while frames are being read. */
+const pending: FrameOutput[] = [];
+let readers = 0;
+
+/** Reading begins: what any connection sends because of it is handed over by `leaveFrames`. */
+export function enterFrames(): void {
+  readers += 1;
+}
+
+/** Reading has ended. */
+export function leaveFrames(): void {
+  readers -= 1;
+  if (readers > 0) return;
+  for (const output of pending) output.endTurn();
+  pending.length = 0;
+}
+
 /** The sending end of one connection. */
 export class FrameOutput {
   readonly #channel: Channel;
   readonly #encoder = new HpackEncoder();
-  readonly #flush = (): void => {
-    this.#isScheduled = false;
-    this.flush();
-  };
+  readonly #endTurn = (): void => this.endTurn();
   #buffer: Buffer | undefined;
   #at = 0;
   #isScheduled = false;
@@ -130,7 +144,19 @@ export class FrameOutput {
     }
   }
 
-  /** Hands over what was collected; at a turn's end this happens by itself. */
+  /** The channel takes data again. */
+  unblock(): void {
+    this.isBlocked = false;
+    this.controlFramesBlocked = 0;
+  }
+
+  /** Hands over what was collected in this turn. */
+  endTurn(): void {
+    this.#isScheduled = false;
+    this.flush();
+  }
+
+  /** Hands over what was collected now: before a payload that goes by itself, and before the end. */
   flush(): void {
     const buffer = this.#buffer;
     const length = this.#at;
@@ -152,7 +178,8 @@ export class FrameOutput {
   #room(bytes: number): Buffer {
     if (!this.#isScheduled) {
       this.#isScheduled = true;
-      queueMicrotask(this.#flush);
+      if (readers > 0) pending.push(this);
+      else queueMicrotask(this.#endTurn);
     }
     const buffer = this.#buffer;
     if (buffer !== undefined && this.#at + bytes <= buffer.length) return buffer;

@@ -17,6 +17,14 @@ export interface StreamHost {
   resetByOwner(stream: Http2Stream, code: Http2ErrorCode): void;
 }
 
+/** What a stream begins with. */
+export interface Http2StreamOptions {
+  readonly id: number;
+  readonly bornMs: number;
+  readonly sendWindowBytes: number;
+  readonly receiveWindowBytes: number;
+}
+
 const RESET_CODES = {
   cancel: ErrorCode.cancel,
   "internal-error": ErrorCode.internalError,
@@ -53,7 +61,7 @@ export abstract class Http2Stream implements HttpStream {
   isWaiting = false;
   protected readonly host: StreamHost;
 
-  constructor(host: StreamHost, options: { id: number; bornMs: number; sendWindowBytes: number; receiveWindowBytes: number }) {
+  constructor(host: StreamHost, options: Http2StreamOptions) {
     this.host = host;
     this.id = options.id;
     this.bornMs = options.bornMs;

@@ -5,9 +5,10 @@ import { HeaderList } from "../http/headers.ts";
 import type { ResponseHead, ServerConnection, ServerHandler, ServerStream, StreamHandler } from "../http/stream.ts";
 import { ResetWatch } from "./flood.ts";
 import { ErrorCode, errorName, FrameType, type Http2ErrorCode, PREFACE, Setting, STREAM_ID_MAX } from "./frames.ts";
-import { DEAF_HANDLER, Http2Stream, type StreamHost } from "./http2-stream.ts";
+import { DEAF_HANDLER, Http2Stream, type Http2StreamOptions, type StreamHost } from "./http2-stream.ts";
 import { type MessageFlaw, readRequest, readTrailers } from "./messages.ts";
-import { type Http2Options, Session } from "./session.ts";
+import { ReceivingSession } from "./receiving-session.ts";
+import type { Http2Options } from "./session.ts";
 
 /** After GOAWAY, how long requests that were under way may still arrive when the client does not answer our PING. */
 const DRAIN_WAIT_MS = 1000;
@@ -28,7 +29,7 @@ class Http2ServerStream extends Http2Stream implements ServerStream {
   isUpgrade = false;
   readonly connection: ServerStreamHost;
 
-  constructor(connection: ServerStreamHost, options: { id: number; bornMs: number; sendWindowBytes: number; receiveWindowBytes: number }) {
+  constructor(connection: ServerStreamHost, options: Http2StreamOptions) {
     super(connection, options);
     this.connection = connection;
   }
@@ -61,7 +62,7 @@ function statusField(status: number): readonly string[] {
   return field;
 }
 
-class Http2ServerConnection extends Session implements ServerStreamHost {
+class Http2ServerConnection extends ReceivingSession implements ServerStreamHost {
   protected readonly isServer = true;
   readonly #handler: ServerHandler;
   readonly #scheme: string;
@@ -97,13 +98,13 @@ class Http2ServerConnection extends Session implements ServerStreamHost {
 
   sendInformational(stream: Http2ServerStream, head: ResponseHead): void {
     if (stream.isClosed || stream.isHeadSent || head.status === 101) return;
-    this.sendHead(stream, statusField(head.status), head.headers, false);
+    this.sender.head(stream, statusField(head.status), head.headers, false);
   }
 
   sendResponse(stream: Http2ServerStream, head: ResponseHead, endStream: boolean): void {
     if (stream.isClosed || stream.isHeadSent) return;
     stream.isHeadSent = true;
-    this.sendHead(stream, statusField(stream.isUpgrade ? upgradeStatus(head.status) : head.status), head.headers, endStream);
+    this.sender.head(stream, statusField(stream.isUpgrade ? upgradeStatus(head.status) : head.status), head.headers, endStream);
   }
 
   protected override readBytes(buffer: Buffer, start: number, end: number): void {
@@ -175,8 +176,8 @@ class Http2ServerConnection extends Session implements ServerStreamHost {
     this.#handler.onCodecError({ status, details, message });
   }
 
-  protected override onStreamFault(stream: Http2Stream, provoked: boolean): void {
-    if (this.#resets.countReset(this.turnMs, provoked ? 0 : this.turnMs - stream.bornMs)) {
+  protected override onStreamFault(stream: Http2Stream, isProvoked: boolean): void {
+    if (this.#resets.countReset(this.turnMs, isProvoked ? 0 : this.turnMs - stream.bornMs)) {
       this.fail(ErrorCode.enhanceYourCalm, "too many streams that end at once");
     }
   }
@@ -215,6 +216,8 @@ class Http2ServerConnection extends Session implements ServerStreamHost {
   protected override onFatal(code: Http2ErrorCode, message: string): void {
     this.#handler.onCodecError({ status: 400, details: `http2.${errorName(code).toLowerCase()}`, message });
   }
+
+  protected override onOver(): void {}
 
   protected override onGone(): void {
     this.#drainTimer?.cancel();
