@@ -183,6 +183,7 @@ export class Cluster implements UpstreamCluster {
     } else {
       breaker.connections += 1;
       own.activeConnections += 1;
+      own.connectionsTotal += 1;
       stats.cxTotal.add();
       stats.cxActive.add(1);
       const release = (): void => {
@@ -201,6 +202,7 @@ export class Cluster implements UpstreamCluster {
         },
         onFail: (reason) => {
           dial = undefined;
+          own.connectFailures += 1;
           (reason.phase === "timeout" ? stats.cxConnectTimeout : stats.cxConnectFail).add();
           release();
           handler.onFailure(connectFailure(reason));

@@ -38,6 +38,11 @@ export class Host implements UpstreamHost {
   socketMetadata: Readonly<Record<string, unknown>>;
   activeRequests = 0;
   activeConnections = 0;
+  connectionsTotal = 0;
+  connectFailures = 0;
+  requestsTotal = 0;
+  requestSuccesses = 0;
+  requestErrors = 0;
   /** False once it left its cluster. */
   isMember = true;
   /** When it was chosen last (monotonic ms); ORIGINAL_DST hosts go when unused. */

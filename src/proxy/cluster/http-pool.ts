@@ -25,6 +25,13 @@ export interface ClientCodecs {
 export interface HostLoad {
   activeRequests: number;
   activeConnections: number;
+  connectionsTotal: number;
+  connectFailures: number;
+  requestsTotal: number;
+  /** Answered with a status below 500. */
+  requestSuccesses: number;
+  /** Answered with another status, or reset. */
+  requestErrors: number;
 }
 
 /** A pool's surroundings. */
@@ -111,6 +118,7 @@ export class HttpPool {
     }
     breaker.requests += 1;
     host.activeRequests += 1;
+    host.requestsTotal += 1;
     stats.rqTotal.add();
     stats.rqActive.add(1);
     pooled.requests += 1;
@@ -155,6 +163,7 @@ export class HttpPool {
     this.#connecting += 1;
     breaker.connections += 1;
     host.activeConnections += 1;
+    host.connectionsTotal += 1;
     stats.cxTotal.add();
     stats.cxActive.add(1);
     const options = this.#options.dialOptions();
@@ -178,8 +187,9 @@ export class HttpPool {
   }
 
   #onConnectFail(reason: CloseReason & { readonly phase: "connect" | "tls" | "timeout" }): void {
-    const { stats } = this.#options;
+    const { stats, host } = this.#options;
     this.#connecting -= 1;
+    host.connectFailures += 1;
     this.#forgetConnection();
     (reason.phase === "timeout" ? stats.cxConnectTimeout : stats.cxConnectFail).add();
     const failure = connectFailure(reason);
@@ -251,14 +261,23 @@ export class HttpPool {
     this.#leaveQueue();
   }
 
+  /** An answer's head came. For PooledStream. */
+  answered(status: number): void {
+    const { host } = this.#options;
+    if (status < 500) host.requestSuccesses += 1;
+    else host.requestErrors += 1;
+  }
+
   /** A request that was attached is over. For PooledStream. */
-  finished(reset: "received" | "sent" | undefined): void {
+  finished(reset: "received" | "sent" | undefined, isAnswered: boolean): void {
     const { breaker, host, stats } = this.#options;
     breaker.requests -= 1;
     host.activeRequests -= 1;
     stats.rqActive.add(-1);
-    if (reset === "received") stats.rqRxReset.add();
-    else if (reset === "sent") stats.rqTxReset.add();
+    if (reset === "received") {
+      stats.rqRxReset.add();
+      if (!isAnswered) host.requestErrors += 1;
+    } else if (reset === "sent") stats.rqTxReset.add();
   }
 
   /** One timer a pool: idle connections are looked through when the oldest may be due. */
@@ -446,6 +465,7 @@ class PooledStream implements ClientStreamHandler, ClientStream {
     this.announce();
     if (this.#state === "done") return;
     this.#sawResponse = true;
+    this.#pool.answered(head.status);
     if (endStream) this.#endResponse();
     this.#handler.onResponse(head, endStream);
   }
@@ -493,7 +513,7 @@ class PooledStream implements ClientStreamHandler, ClientStream {
 
   #finish(reset: "received" | "sent" | undefined): void {
     this.#state = "done";
-    this.#pool.finished(reset);
+    this.#pool.finished(reset, this.#sawResponse);
   }
 }
 

@@ -52,8 +52,8 @@ export class SecretStore implements SecretSource {
 
   /** A secret of the bootstrap. Throws ConfigRefused. */
   addStatic(message: SecretMessage): void {
-    const secret = this.read(message, "");
-    if (secret) this.#entries.set(message.name, { secret, watchers: new Set(), subscription: undefined, isStatic: true, updatedAtMs: this.#options.clock.nowMs() });
+    const secret = this.read(message, "static");
+    this.#entries.set(message.name, { secret, watchers: new Set(), subscription: undefined, isStatic: true, updatedAtMs: this.#options.clock.nowMs() });
   }
 
   get known(): readonly Secret[] {
@@ -93,8 +93,8 @@ export class SecretStore implements SecretSource {
     };
   }
 
-  /** What a message says. Throws ConfigRefused; undefined for kinds that nobody here asks for. */
-  read(message: SecretMessage, version: string): Secret | undefined {
+  /** What a message says. Throws ConfigRefused. */
+  read(message: SecretMessage, version: string): Secret {
     const { reader } = this.#options;
     const ignore = (): void => undefined;
     switch (message.type.case) {

@@ -23,10 +23,10 @@ import {
 import type { SdsSecretConfig } from "../../gen/envoy/extensions/transport_sockets/tls/v3/secret_pb.ts";
 import type { PeerCertificate } from "../../net/channel.ts";
 import type { KeyPair } from "../../net/tls/types.ts";
+import { compileStringMatch } from "../../policy/string-match.ts";
 import { ConfigRefused, type DataSourceReader, readDataSource } from "./address.ts";
 import { unpackAny } from "./any.ts";
 import { unsupportedFields } from "./fields.ts";
-import { compileStringMatch } from "./string-match.ts";
 
 /** A secret that is to be fetched, or one that stands in the config. */
 export type SecretRef<Value> =
@@ -206,7 +206,7 @@ function compilePeerNames(context: CertificateValidationContext | undefined): ((
   const matchers = [
     ...context.matchTypedSubjectAltNames.map(compileTyped),
     ...context.matchSubjectAltNames.map((matcher) => {
-      const { matches } = compileStringMatch(matcher);
+      const matches = compileStringMatch(matcher);
       return (peer: PeerCertificate): boolean => peer.uriSans.some(matches) || peer.dnsSans.some(matches);
     }),
   ];
@@ -215,13 +215,16 @@ function compilePeerNames(context: CertificateValidationContext | undefined): ((
 }
 
 function compileTyped({ sanType, matcher }: SubjectAltNameMatcher): (peer: PeerCertificate) => boolean {
-  const match = compileStringMatch(matcher);
+  const matches = compileStringMatch(matcher);
   switch (sanType) {
     case SanType.URI:
-      return (peer) => peer.uriSans.some(match.matches);
-    case SanType.DNS:
-      if (match.kind !== "exact") return (peer) => peer.dnsSans.some(match.matches);
-      return (peer) => peer.dnsSans.some((name) => isDnsMatch(name.toLowerCase(), match.text.toLowerCase()));
+      return (peer) => peer.uriSans.some(matches);
+    case SanType.DNS: {
+      const pattern = matcher?.matchPattern;
+      if (pattern?.case !== "exact") return (peer) => peer.dnsSans.some(matches);
+      const wanted = pattern.value.toLowerCase();
+      return (peer) => peer.dnsSans.some((name) => isDnsMatch(name.toLowerCase(), wanted));
+    }
     default:
       throw new ConfigRefused(`match_typed_subject_alt_names: san_type ${sanType} is not supported: URI and DNS are`);
   }
