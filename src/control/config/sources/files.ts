@@ -177,7 +177,7 @@ class FileSource implements ConfigSource {
       const inside = await this.#statusOf(path, look);
       if (!inside || inside === "failed") continue;
       if (inside.kind === "directory") await this.#lookInto(path, inside, depth + 1, look);
-      else if (inside.kind === "file" && /\.(ya?ml|json)$/.test(name)) this.#addFile(path, inside, look);
+      else if (inside.kind === "file" && /\.ya?ml$/.test(name)) this.#addFile(path, inside, look);
     }
   }
 
