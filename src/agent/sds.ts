@@ -10,8 +10,9 @@ import type { WorkloadCertificate } from "../identity/certificate-client.ts";
 import { TypeUrl, type Subscription, type XdsResource } from "../xds/types.ts";
 import type { XdsSession, XdsSource } from "../xds/server-types.ts";
 
-/** The names of the workload's own secrets. Source: Istio. */
+/** The name of the workload's own certificate. Source: Istio. */
 export const WORKLOAD_SECRET = "default";
+/** The name of what it trusts in its peers. Source: Istio. */
 export const ROOT_SECRET = "ROOTCA";
 
 const FILE_POLL_MS = 5000;
