@@ -175,7 +175,7 @@ function compare(a: string, b: string): number {
 }
 
 function isSame(a: AnyConfig, b: AnyConfig): boolean {
-  return contentDigest(a) === contentDigest(b);
+  return a === b || contentDigest(a) === contentDigest(b);
 }
 
 const contentDigests = new WeakMap<AnyConfig, string>();

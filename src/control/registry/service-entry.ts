@@ -39,12 +39,32 @@ export function selectWorkloads(entry: ServiceEntry, ofNamespace: readonly Workl
   const { workloadSelector, resolution } = entry.spec;
   if (!workloadSelector || resolution === "none") return [];
   const wanted = Object.entries(workloadSelector);
+  const [first] = wanted;
+  const candidates = first ? (byLabel(ofNamespace).get(`${first[0]}=${first[1]}`) ?? []) : ofNamespace;
   const isDns = resolution === "dns" || resolution === "dns-round-robin";
-  return ofNamespace.filter(({ spec }) => {
+  return candidates.filter(({ spec }) => {
     // A static service cannot have endpoints with names.
     if (!isDns && !isLiteralAddress(spec.address)) return false;
     return wanted.every(([key, value]) => spec.labels[key] === value);
   });
+}
+
+const labelIndexes = new WeakMap<readonly WorkloadEntry[], ReadonlyMap<string, readonly WorkloadEntry[]>>();
+
+/** Workloads by "key=value", made once for a list: a namespace has many entries, and each asks. */
+function byLabel(workloads: readonly WorkloadEntry[]): ReadonlyMap<string, readonly WorkloadEntry[]> {
+  const known = labelIndexes.get(workloads);
+  if (known) return known;
+  const index = new Map<string, WorkloadEntry[]>();
+  for (const workload of workloads) {
+    for (const [key, value] of Object.entries(workload.spec.labels)) {
+      const list = index.get(`${key}=${value}`);
+      if (list) list.push(workload);
+      else index.set(`${key}=${value}`, [workload]);
+    }
+  }
+  labelIndexes.set(workloads, index);
+  return index;
 }
 
 function isLiteralAddress(address: string): boolean {

@@ -21,21 +21,17 @@ export function diffSnapshots(before: World | undefined, after: World): Snapshot
     !isEqualMap(before.services, after.services) ||
     objects.some((key) => !key.startsWith("WorkloadEntry/") && !key.startsWith("ServiceEntry/")) ||
     [...endpoints].some((hostname) => reachesBeyondEndpoints(hostname, before, after)) ||
-    (endpoints.size > 0 && !isEqualMap(before.workloads.describe(), after.workloads.describe()));
+    [...endpoints].some((hostname) => changesWorkloads(hostname, before, after));
   return { config, endpoints, objects };
 }
 
 function changedObjects(before: World | undefined, after: World): readonly string[] {
-  const old = new Map((before?.objects ?? []).map((object) => [keyOf(object), object]));
-  const changed: string[] = [];
-  for (const object of after.objects) {
-    const key = keyOf(object);
-    if (old.get(key) !== object) changed.push(key);
-    old.delete(key);
-  }
-  changed.push(...old.keys());
-  if (before && before.mesh !== after.mesh) changed.push(MESH_OBJECT);
-  return changed.sort();
+  const gone = new Set(before?.objects);
+  const changed = new Set<string>();
+  for (const object of after.objects) if (!gone.delete(object)) changed.add(keyOf(object));
+  for (const object of gone) changed.add(keyOf(object));
+  if (before && before.mesh !== after.mesh) changed.add(MESH_OBJECT);
+  return [...changed].sort();
 }
 
 function keyOf({ meta }: AnyConfig): string {
@@ -56,6 +52,15 @@ function reachesBeyondEndpoints(hostname: Hostname, before: World, after: World)
   const identities = (world: World): string =>
     [...new Set(world.endpoints(hostname).map(({ identity }) => identity ?? ""))].sort().join(" ");
   return identities(before) !== identities(after);
+}
+
+/** Whether a proxy beside an endpoint of the service gets other listeners. */
+function changesWorkloads(hostname: Hostname, before: World, after: World): boolean {
+  const old = before.endpoints(hostname);
+  const now = after.endpoints(hostname);
+  const stays = new Set(now);
+  const went = old.filter((endpoint) => !stays.delete(endpoint));
+  return [...went, ...stays].some((endpoint) => before.workloads.describe(endpoint) !== after.workloads.describe(endpoint));
 }
 
 function isEqualMap<K, V>(a: ReadonlyMap<K, V>, b: ReadonlyMap<K, V>): boolean {

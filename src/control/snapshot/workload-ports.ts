@@ -38,9 +38,10 @@ export class WorkloadPorts {
     return ports.sort(byPort);
   }
 
-  /** For each address what is served there, as text to compare. */
-  describe(): ReadonlyMap<string, string> {
-    return new Map([...this.#byAddress].map(([key, served]) => [key, served.map(describeServed).sort().join(" ")]));
+  /** What is served at the address of an endpoint, as text to compare. */
+  describe({ namespace, address }: Endpoint): string {
+    const served = this.#byAddress.get(`${namespace}/${address}`) ?? [];
+    return served.map(describeServed).sort().join(" ");
   }
 }
 
