@@ -32,6 +32,8 @@ export const KINDS: ReadonlyMap<string, KindReader> = new Map(
 
 /** An object and where its fields stand. */
 export interface ReadObject {
+  /** "kind/namespace/name". */
+  readonly key: string;
   readonly object: AnyConfig;
   /** The place of a field (`["spec", "http", 0]`) in the file as it is now. */
   locate(path: Path): SourcePosition;
@@ -62,7 +64,7 @@ export interface ConfigReaderOptions {
 }
 
 /** How many documents are remembered. */
-export const REMEMBERED_DOCUMENTS_MAX = 20_000;
+export const REMEMBERED_DOCUMENTS_MAX = 100_000;
 
 /** What came of one chunk of text, with lines that count from the chunk's start. */
 interface ChunkResult {
@@ -144,7 +146,7 @@ function joinChunks(file: string, digest: string, chunks: readonly TextChunk[], 
       };
       const meta: Meta = { ...object, position: place(at) };
       // Kind and spec come from the same reader.
-      objects.push({ object: { meta, spec } as AnyConfig, locate });
+      objects.push({ key: `${meta.kind}/${meta.namespace}/${meta.name}`, object: { meta, spec } as AnyConfig, locate });
     }
   }
   problems.sort(byPlace);

@@ -54,11 +54,6 @@ export interface ConfigStore {
   close(): void;
 }
 
-/** "kind/namespace/name". */
-export function keyOf({ meta }: AnyConfig): string {
-  return `${meta.kind}/${meta.namespace}/${meta.name}`;
-}
-
 /** Makes a store; `open` loads it. */
 export function createConfigStore(options: ConfigStoreOptions): ConfigStore {
   return new Store(options);
@@ -148,7 +143,7 @@ class Store implements ConfigStore {
     const byKey = new Map<string, AnyConfig>();
     const located = new Map<string, ReadObject>();
     for (const entry of read) {
-      const key = keyOf(entry.object);
+      const { key } = entry;
       const known = before.get(key);
       byKey.set(key, known && isSame(known, entry.object) ? known : entry.object);
       located.set(key, entry);
@@ -217,10 +212,10 @@ function chooseVersions(entries: readonly FileEntry[]): { good: Map<string, File
 function duplicatesWithin({ objects }: FileVersion): readonly Problem[] {
   const first = new Map<string, AnyConfig>();
   const problems: Problem[] = [];
-  for (const { object } of objects) {
-    const before = first.get(keyOf(object));
+  for (const { key, object } of objects) {
+    const before = first.get(key);
     if (before) problems.push(duplicate(object, before));
-    else first.set(keyOf(object), object);
+    else first.set(key, object);
   }
   return problems;
 }
@@ -242,10 +237,10 @@ function findClash(
 ): { loser: FileEntry; problem: Problem } | undefined {
   const owners = new Map<string, { entry: FileEntry; object: AnyConfig }>();
   for (const entry of entries) {
-    for (const { object } of chosen.get(entry.id)?.objects ?? []) {
-      const owner = owners.get(keyOf(object));
+    for (const { key, object } of chosen.get(entry.id)?.objects ?? []) {
+      const owner = owners.get(key);
       if (!owner) {
-        owners.set(keyOf(object), { entry, object });
+        owners.set(key, { entry, object });
         continue;
       }
       const isNew = (one: FileEntry): boolean => chosen.get(one.id) !== one.lastGood;
