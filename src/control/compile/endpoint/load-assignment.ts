@@ -35,7 +35,7 @@ export function buildLocalities({
     const key = `${region}/${zone}/${subzone}`;
     const group = groups.get(key) ?? { first: endpoint, weight: 0, members: [] };
     groups.set(key, group);
-    group.weight = Math.min(group.weight + endpoint.weight, 0xffff_ffff);
+    group.weight = Math.min(group.weight + Math.max(1, endpoint.weight), 0xffff_ffff);
     group.members.push(buildEndpoint(endpoint, { mutualTls: mutualTls[i] === true, clusterId }));
   });
   return [...groups.entries()]
