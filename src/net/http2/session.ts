@@ -105,7 +105,8 @@ export abstract class Session implements ChannelHandler, StreamHost {
 
   onEnd(): void {
     if (this.isOver) {
-      this.channel.destroy();
+      // What is still being written gets its time.
+      if (this.channel.bufferedBytes === 0) this.channel.destroy();
       return;
     }
     this.#endDetail = "the peer closed the connection";
