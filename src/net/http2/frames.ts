@@ -74,10 +74,13 @@ export const Setting = {
 /** What a client sends first. */
 export const PREFACE = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/** Length, type, flags, stream. */
 export const FRAME_HEADER_BYTES = 9;
 /** The largest payload that this codec takes and, unless the peer allows more, sends. */
 export const FRAME_BYTES_MAX = 16_384;
 /** Windows before any SETTINGS or WINDOW_UPDATE. */
 export const INITIAL_WINDOW_BYTES = 65_535;
+/** No window may grow beyond this. */
 export const WINDOW_BYTES_MAX = 0x7fff_ffff;
+/** The last stream that a connection can have. */
 export const STREAM_ID_MAX = 0x7fff_ffff;
