@@ -72,7 +72,8 @@ interface GatewayPort {
  * servers, are refused where config is read.
  */
 function gatewayPorts(snapshot: Snapshot, node: ProxyNode): GatewayPort[] {
-  const wildcard = node.ip.includes(":") ? "::" : "0.0.0.0";
+  // On a machine that it shares with others it listens at its own address alone.
+  const wildcard = node.explicit ? node.ip : node.ip.includes(":") ? "::" : "0.0.0.0";
   const ports = new Map<string, { bind: string; port: number; routes: string; servers: PortServer[] }>();
   for (const gateway of snapshot.gateways(node.labels)) {
     for (const server of gateway.spec.servers) {

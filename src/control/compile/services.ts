@@ -29,19 +29,23 @@ export interface ClientClass {
   readonly clusterId: string;
   readonly lookup: "v4" | "v6";
   readonly interception: ProxyNode["interception"];
+  readonly explicit: ProxyNode["explicit"];
 }
 
 /** The class of a proxy. */
-export function clientClass({ kind, namespace, labels, clusterId, ip, interception }: ProxyNode): ClientClass {
+export function clientClass({ kind, namespace, labels, clusterId, ip, interception, explicit }: ProxyNode): ClientClass {
   const lookup = ip.includes(":") ? "v6" : "v4";
   return {
-    key: [kind, lookup, interception, clusterId, namespace, digestOfObject(labels)].join("|"),
+    key: [kind, lookup, interception, clusterId, namespace, digestOfObject(labels), ...(explicit ? [digestOfObject(explicit)] : [])].join(
+      "|",
+    ),
     kind,
     namespace,
     labels,
     clusterId,
     lookup,
     interception,
+    explicit,
   };
 }
 

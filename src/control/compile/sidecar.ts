@@ -9,7 +9,9 @@ import type { Snapshot } from "../snapshot/types.ts";
 import { buildFixedCluster, type FixedClusterName, inboundSource } from "./cluster/fixed.ts";
 import { buildInboundCluster } from "./cluster/inbound.ts";
 import { effectivePolicy } from "./cluster/traffic-policy.ts";
-import { buildInboundListener } from "./listener/inbound.ts";
+import { dialledServices, proxiedHosts } from "./explicit.ts";
+import { buildHttpProxyListener, HTTP_PROXY_ROUTES } from "./listener/http-proxy.ts";
+import { buildInboundListener, buildOwnPortListener, type InboundPort } from "./listener/inbound.ts";
 import { inboundPorts, type OwnPort } from "./listener/inbound-plan.ts";
 import { type ListenerMesh, listenerMesh } from "./listener/mesh-input.ts";
 import { buildOutboundListener, outboundListenerName } from "./listener/outbound.ts";
@@ -18,7 +20,7 @@ import { buildVirtualOutbound } from "./listener/virtual-outbound.ts";
 import { IdentityMemo } from "./memo.ts";
 import { configPath, serviceLabels } from "./metadata.ts";
 import { resourceOf } from "./resource.ts";
-import { buildRouteConfiguration } from "./route/configuration.ts";
+import { buildRouteConfiguration, type VirtualHostInput } from "./route/configuration.ts";
 import { sidecarHosts } from "./route/sidecar-hosts.ts";
 import { type ClientClass, clientClass, meshConnections, type ServiceResources } from "./services.ts";
 import type { Compiler, ResourceCache } from "./types.ts";
@@ -28,6 +30,8 @@ const INBOUND_CLUSTER = { kind: "inbound-cluster", schema: ClusterSchema, build:
 const OUTBOUND_LISTENER = { kind: "outbound-listener", schema: ListenerSchema, build: buildOutboundListener };
 const VIRTUAL_OUTBOUND = { kind: "virtual-outbound", schema: ListenerSchema, build: buildVirtualOutbound };
 const INBOUND_LISTENER = { kind: "inbound-listener", schema: ListenerSchema, build: buildInboundListener };
+const OWN_PORT_LISTENER = { kind: "own-port-listener", schema: ListenerSchema, build: buildOwnPortListener };
+const HTTP_PROXY = { kind: "http-proxy", schema: ListenerSchema, build: buildHttpProxyListener };
 const ROUTES = { kind: "routes", schema: RouteConfigurationSchema, build: buildRouteConfiguration };
 
 /** Compiles for sidecars. */
@@ -43,7 +47,9 @@ export function compileSidecar(services: ServiceResources): Compiler {
         // Routes and listeners send here what no service takes, so these exist before them.
         fixedCluster(BLACK_HOLE_CLUSTER, snapshot, node, cache),
         fixedCluster(PASSTHROUGH_CLUSTER, snapshot, node, cache),
-        ...(isCaptured(node) ? inboundPorts(snapshot, node).map((port) => inboundCluster(port, snapshot, node, cache)) : []),
+        ...(isCaptured(node) || node.explicit
+          ? inboundPorts(snapshot, node).map((port) => inboundCluster(port, snapshot, node, cache))
+          : []),
         fixedCluster(INBOUND_PASSTHROUGH_CLUSTER, snapshot, node, cache),
       ];
     },
@@ -55,6 +61,7 @@ export function compileSidecar(services: ServiceResources): Compiler {
       const all = outbound.get([snapshot], client.key, () => outboundListeners(snapshot, client, meshOf(snapshot), cache));
       // What the workload sends to itself goes straight in, not out and back.
       const others = all.filter(({ name }) => !name.startsWith(`${node.ip}_`));
+      if (node.explicit) return [...others, ...explicitListeners(snapshot, node, meshOf(snapshot), cache)];
       if (!isCaptured(node)) return others;
       const capture = { wildcard: wildcardOf(client), transparent: node.interception === "TPROXY", mesh: meshOf(snapshot) };
       return [
@@ -68,6 +75,8 @@ export function compileSidecar(services: ServiceResources): Compiler {
     routes: (snapshot, node, names, cache) => {
       const client = clientClass(node);
       return [...names].flatMap((name) => {
+        if (name === HTTP_PROXY_ROUTES && client.explicit)
+          return [routes.get([snapshot], `${client.key}|${name}`, () => proxyRoutes(snapshot, client, cache))];
         // Route configurations of sidecars are named for their listener's port.
         if (!/^[1-9]\d{0,4}$/.test(name)) return [];
         return [routes.get([snapshot], `${client.key}|${name}`, () => routeConfiguration(snapshot, client, Number(name), cache))];
@@ -99,15 +108,17 @@ function inboundCluster({ port, first, services }: OwnPort, snapshot: Snapshot, 
     ruleConfig: rule && configPath(rule.meta),
     mesh: meshConnections(snapshot.mesh),
     inboundSource: inboundSource(node.ip),
+    ...(node.explicit ? { appPort: node.explicit.appPorts[port] ?? port } : {}),
   });
 }
 
 function outboundListeners(snapshot: Snapshot, client: ClientClass, mesh: ListenerMesh, cache: ResourceCache): XdsResource[] {
   const bindToPort = !isCaptured(client);
   return planOutboundListeners({
-    services: snapshot.visibleServices(client.namespace),
+    services: dialledServices(snapshot.visibleServices(client.namespace), client.explicit),
     wildcard: wildcardOf(client),
-    localhost: bindToPort ? (client.lookup === "v6" ? "::1" : "127.0.0.1") : undefined,
+    isDedicated: client.explicit !== undefined,
+    localhost: bindToPort && !client.explicit ? (client.lookup === "v6" ? "::1" : "127.0.0.1") : undefined,
     endpointAddresses: (service, port) => {
       const own = snapshot.endpoints(service.hostname).filter(({ servicePortName }) => servicePortName === port.name);
       return [...new Set(own.map(({ address }) => address).filter((address) => /^[\d.]+$|:/.test(address)))];
@@ -123,15 +134,9 @@ function inboundListener(
   cache: ResourceCache,
 ): XdsResource {
   const modes = snapshot.mtlsMode(node.namespace, node.labels);
-  const modeOf = (port: number) => modes.ports.get(port) ?? modes.default;
-  const own = inboundPorts(snapshot, node);
-  const declared = own.map(({ port, first }) => ({
-    port,
-    mode: modeOf(port),
-    declared: { protocol: first.servicePort.protocol, hostname: first.service.hostname, servicePort: first.servicePort.number },
-  }));
+  const declared = declaredPorts(snapshot, node);
   const undeclared = [...modes.ports]
-    .filter(([port, mode]) => mode !== modes.default && !own.some((one) => one.port === port))
+    .filter(([port, mode]) => mode !== modes.default && !declared.some((one) => one.port === port))
     .sort(([a], [b]) => a - b)
     .map(([port, mode]) => ({ port, mode, declared: undefined }));
   return resourceOf(cache, "virtualInbound", INBOUND_LISTENER, {
@@ -141,17 +146,51 @@ function inboundListener(
   });
 }
 
+function declaredPorts(snapshot: Snapshot, node: ProxyNode): InboundPort[] {
+  const modes = snapshot.mtlsMode(node.namespace, node.labels);
+  return inboundPorts(snapshot, node).map(({ port, first }) => ({
+    port,
+    mode: modes.ports.get(port) ?? modes.default,
+    declared: { protocol: first.servicePort.protocol, hostname: first.service.hostname, servicePort: first.servicePort.number },
+  }));
+}
+
+/** In place of capture: a listener at the workload's own address for each of its ports, and the HTTP proxy. */
+function explicitListeners(snapshot: Snapshot, node: ProxyNode, mesh: ListenerMesh, cache: ResourceCache): XdsResource[] {
+  const bind = node.ip;
+  const own = declaredPorts(snapshot, node).map((port) =>
+    resourceOf(cache, `${bind}_${port.port}`, OWN_PORT_LISTENER, { bind, port, mesh }),
+  );
+  const port = node.explicit?.httpProxyPort;
+  return port === undefined ? own : [...own, resourceOf(cache, `${bind}_${port}`, HTTP_PROXY, { bind, port, mesh })];
+}
+
 function routeConfiguration(snapshot: Snapshot, client: ClientClass, port: number, cache: ResourceCache): XdsResource {
-  const { mesh } = snapshot;
   return resourceOf(cache, String(port), ROUTES, {
     name: String(port),
-    virtualHosts: sidecarHosts({
-      port,
-      client: { namespace: client.namespace, labels: client.labels, domain: mesh.domain },
-      services: snapshot.visibleServices(client.namespace),
-      virtualServices: snapshot.meshVirtualServices(client.namespace),
-      meshRetries: mesh.defaultHttpRetryPolicy,
-    }),
-    otherHosts: mesh.outboundTrafficPolicy === "ALLOW_ANY" ? "passthrough" : "refuse",
+    virtualHosts: hostsOn(port, snapshot, client),
+    // Where the application dials the proxy itself, no other destination is known that a request could go on to.
+    otherHosts: snapshot.mesh.outboundTrafficPolicy === "ALLOW_ANY" && !client.explicit ? "passthrough" : "refuse",
+  });
+}
+
+function proxyRoutes(snapshot: Snapshot, client: ClientClass, cache: ResourceCache): XdsResource {
+  const services = dialledServices(snapshot.visibleServices(client.namespace), client.explicit);
+  return resourceOf(cache, HTTP_PROXY_ROUTES, ROUTES, {
+    name: HTTP_PROXY_ROUTES,
+    virtualHosts: proxiedHosts(services, (port) => hostsOn(port, snapshot, client)),
+    otherHosts: "refuse",
+    hasPorts: true,
+  });
+}
+
+function hostsOn(port: number, snapshot: Snapshot, client: ClientClass): VirtualHostInput[] {
+  const { mesh } = snapshot;
+  return sidecarHosts({
+    port,
+    client: { namespace: client.namespace, labels: client.labels, domain: mesh.domain },
+    services: dialledServices(snapshot.visibleServices(client.namespace), client.explicit),
+    virtualServices: snapshot.meshVirtualServices(client.namespace),
+    meshRetries: mesh.defaultHttpRetryPolicy,
   });
 }

@@ -5,7 +5,7 @@ import { clusterName } from "../../../model/cluster-name.ts";
 import type { Protocol } from "../../../model/service.ts";
 import type { ConnectionPool } from "../../config/types.ts";
 import { istioMetadata, type ServiceLabels } from "../metadata.ts";
-import { durationFromMs } from "../pack.ts";
+import { address, durationFromMs } from "../pack.ts";
 import { buildConnections, type MeshConnections } from "./connection-pool.ts";
 import { bindTo } from "./fixed.ts";
 import { buildHttpOptions } from "./http-options.ts";
@@ -23,6 +23,8 @@ export interface InboundClusterInput {
   readonly ruleConfig: string | undefined;
   readonly mesh: MeshConnections;
   readonly inboundSource: string;
+  /** Where on 127.0.0.1 the application listens, where nothing is captured; undefined: where the connection was going. */
+  readonly appPort?: number | undefined;
 }
 
 /** An original-destination cluster forgets idle destinations; there is only one here, so it need not look for them (292 years). */
@@ -34,9 +36,7 @@ export function buildInboundCluster(input: InboundClusterInput): Cluster {
   return create(ClusterSchema, {
     name,
     altStatName: `${name};`,
-    clusterDiscoveryType: { case: "type", value: Cluster_DiscoveryType.ORIGINAL_DST },
-    lbPolicy: Cluster_LbPolicy.CLUSTER_PROVIDED,
-    cleanupInterval: durationFromMs(NEVER_CLEAN_UP_MS),
+    ...(input.appPort === undefined ? originalDestination() : onLocalhost(name, input.appPort)),
     commonLbConfig: {},
     ...buildConnections(input.mesh, input.pool),
     // An upgrade that a rule asks of clients says nothing of what the application speaks.
@@ -46,10 +46,29 @@ export function buildInboundCluster(input: InboundClusterInput): Cluster {
       autoSni: false,
       autoSan: false,
     }),
-    upstreamBindConfig: bindTo(input.inboundSource),
+    upstreamBindConfig: input.appPort === undefined ? bindTo(input.inboundSource) : undefined,
     metadata: istioMetadata({
       services: input.services.map((service) => ({ ...service })),
       ...(input.ruleConfig === undefined ? {} : { config: input.ruleConfig }),
     }),
   });
+}
+
+function originalDestination() {
+  return {
+    clusterDiscoveryType: { case: "type" as const, value: Cluster_DiscoveryType.ORIGINAL_DST },
+    lbPolicy: Cluster_LbPolicy.CLUSTER_PROVIDED,
+    cleanupInterval: durationFromMs(NEVER_CLEAN_UP_MS),
+  };
+}
+
+function onLocalhost(name: string, port: number) {
+  return {
+    clusterDiscoveryType: { case: "type" as const, value: Cluster_DiscoveryType.STATIC },
+    lbPolicy: Cluster_LbPolicy.ROUND_ROBIN,
+    loadAssignment: {
+      clusterName: name,
+      endpoints: [{ lbEndpoints: [{ hostIdentifier: { case: "endpoint" as const, value: { address: address("127.0.0.1", port) } } }] }],
+    },
+  };
 }

@@ -64,8 +64,33 @@ export function buildInboundListener(input: InboundListenerInput): Listener {
     filterChains: [
       // Nobody may dial this port itself: the way on would be back to here, without end.
       { name: "virtualInbound-blackhole", filterChainMatch: { destinationPort: INBOUND_PORT }, filters: [blackHole()] },
-      ...chains.map(({ target, kind }) => buildChain(target, kind, input)),
+      ...chains.map(({ target, kind }) => buildChain(target, kind, { ...input, matchesPort: true })),
     ],
+  });
+}
+
+/** All that the listener of one port depends on, where nothing is captured. */
+export interface OwnPortListenerInput {
+  /** The workload's own address. */
+  readonly bind: string;
+  readonly port: InboundPort;
+  readonly mesh: ListenerMesh;
+}
+
+/** Builds "<bind>_<port>": bound to the workload's address, with the same chains as a captured port has. */
+export function buildOwnPortListener({ bind, port, mesh }: OwnPortListenerInput): Listener {
+  const chains = chainKinds(port).map((kind) => ({ target: port, kind }));
+  return create(ListenerSchema, {
+    name: `${bind}_${port.port}`,
+    address: address(bind, port.port),
+    trafficDirection: TrafficDirection.INBOUND,
+    maxConnectionsToAcceptPerSocketEvent: 1,
+    // The original destination is this listener, so the first inspector, which asks for it, is not needed.
+    listenerFilters: listenerFilters(chains.map(({ kind }) => ({ target: { ...port, port: undefined }, kind }))).slice(1),
+    listenerFiltersTimeout: durationFromMs(mesh.protocolDetectionTimeoutMs),
+    continueOnListenerFiltersTimeout: true,
+    accessLog: buildListenerAccessLog(mesh.accessLog),
+    filterChains: chains.map(({ target, kind }) => buildChain(target, kind, { mesh, wildcard: bind, matchesPort: false })),
   });
 }
 
@@ -122,7 +147,14 @@ function chainKinds({ mode, declared }: Target): ChainKind[] {
   }
 }
 
-function buildChain(target: Target, kind: ChainKind, { mesh, wildcard }: InboundListenerInput): FilterChainInit {
+interface ChainPlace {
+  readonly mesh: ListenerMesh;
+  readonly wildcard: string;
+  /** Whether the listener has connections to several ports. */
+  readonly matchesPort: boolean;
+}
+
+function buildChain(target: Target, kind: ChainKind, { mesh, wildcard, matchesPort }: ChainPlace): FilterChainInit {
   const { port, declared } = target;
   const cluster = declared && port !== undefined ? clusterName({ direction: "inbound", port, hostname: "" }) : INBOUND_PASSTHROUGH_CLUSTER;
   const name = declared ? `${wildcard}_${port}` : kind.reads === "http" ? "virtualInbound-catchall-http" : "virtualInbound";
@@ -137,7 +169,11 @@ function buildChain(target: Target, kind: ChainKind, { mesh, wildcard }: Inbound
         });
   return {
     name,
-    filterChainMatch: { destinationPort: port, transportProtocol: kind.transport, applicationProtocols: [...kind.protocols] },
+    filterChainMatch: {
+      destinationPort: matchesPort ? port : undefined,
+      transportProtocol: kind.transport,
+      applicationProtocols: [...kind.protocols],
+    },
     filters: [filter],
     transportSocket: kind.mutualTls ? serverTls(mesh) : undefined,
   };

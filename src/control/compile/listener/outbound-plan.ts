@@ -18,6 +18,8 @@ export interface OutboundPlanInput {
   readonly wildcard: string;
   /** The only address to bind to where nothing is captured; undefined where capture hands connections over. */
   readonly localhost: string | undefined;
+  /** Every service has an address that is this client's way to it alone, so no listener is shared and nothing has to be looked at. */
+  readonly isDedicated?: boolean;
   /** Addresses of a service's endpoints on a port: those of a service without virtual address that are known one by one. */
   endpointAddresses(service: Service, port: ServicePort): readonly string[];
   /** How long a connection to the service may be silent, from the rule that holds for it. */
@@ -43,7 +45,9 @@ export function planOutboundListeners(input: OutboundPlanInput): PlannedListener
       // The proxy's own ports: a listener there would make it refuse all of them.
       if (port.protocol === "udp" || port.number === OUTBOUND_PORT || port.number === INBOUND_PORT) continue;
       if (isHttp(port.protocol)) {
-        add(input.localhost ?? input.wildcard, port.number, { kind: "http", routes: String(port.number), sniffed: isCaptured });
+        const binds = input.isDedicated ? service.addresses : [input.localhost ?? input.wildcard];
+        for (const bind of binds)
+          add(bind, port.number, { kind: "http", routes: String(port.number), sniffed: isCaptured && !input.isDedicated });
         continue;
       }
       for (const bind of input.localhost ? [input.localhost] : bindAddresses(service, port, input)) {

@@ -27,13 +27,15 @@ export interface RouteConfigurationInput {
   readonly virtualHosts: readonly VirtualHostInput[];
   /** What becomes of other hosts: sent on to where they were going, refused with 502, or 404 where undefined. */
   readonly otherHosts: "passthrough" | "refuse" | undefined;
+  /** Whether domains say the port, as those of an HTTP proxy do, which serves all ports. */
+  readonly hasPorts?: boolean;
 }
 
 /** Istio's limit of a direct response's body; Envoy's own would be 4 KiB. */
 const DIRECT_RESPONSE_BYTES_MAX = 1024 * 1024;
 
 /** Builds it. Virtual hosts in the order of their names, then the one for all other hosts. */
-export function buildRouteConfiguration({ name, virtualHosts, otherHosts }: RouteConfigurationInput): RouteConfiguration {
+export function buildRouteConfiguration({ name, virtualHosts, otherHosts, hasPorts = false }: RouteConfigurationInput): RouteConfiguration {
   return create(RouteConfigurationSchema, {
     name,
     virtualHosts: [...virtualHosts]
@@ -43,7 +45,7 @@ export function buildRouteConfiguration({ name, virtualHosts, otherHosts }: Rout
     // A route to a cluster that does not exist (yet) answers 503; it must not make the proxy refuse all routes.
     validateClusters: false,
     maxDirectResponseBodySizeBytes: DIRECT_RESPONSE_BYTES_MAX,
-    ignorePortInHostMatching: true,
+    ignorePortInHostMatching: !hasPorts,
   });
 }
 
