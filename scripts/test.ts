@@ -2,7 +2,7 @@
 import { spawnSync } from "node:child_process";
 import { globSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { installCaptureTools, installEnvoy } from "./tools.ts";
+import { installCaptureTools, installEnvoy, installH2spec } from "./tools.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 process.chdir(root);
@@ -18,6 +18,8 @@ const say = (text: string): void => console.error(text);
 const missing = installCaptureTools(say);
 if (missing.length > 0) say(`! ${missing.join(", ")} not found: tests of transparent capture will skip`);
 const env: NodeJS.ProcessEnv = { ...process.env, ENVOY: installEnvoy(root, say) };
+const h2spec = installH2spec(root, say);
+if (h2spec) env["H2SPEC"] = h2spec;
 
 const flags = ["--disable-warning=ExperimentalWarning", "--frozen-intrinsics", "--disable-proto=throw", "--test", "--test-timeout=120000", "--test-concurrency=2"].filter((flag) => flag !== "--frozen-intrinsics");
 const run = spawnSync(process.execPath, [...flags, ...(process.stdout.isTTY ? [] : ["--test-reporter=dot", "--test-reporter-destination=stdout", "--test-reporter=spec", "--test-reporter-destination=.cache/test.log"]), ...files], { stdio: "inherit", env });

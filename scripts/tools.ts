@@ -21,6 +21,20 @@ export function installEnvoy(root: string, say: (text: string) => void): string 
   return binary;
 }
 
+/** The path of h2spec (Go module), or undefined where there is no Go to build it with: its tests then skip and say so. */
+export function installH2spec(root: string, say: (text: string) => void): string | undefined {
+  const binary = join(root, ".cache/gobin/h2spec");
+  if (existsSync(binary)) return binary;
+  say("… h2spec (Go: github.com/summerwind/h2spec)");
+  const go = spawnSync("go", ["install", "github.com/summerwind/h2spec/cmd/h2spec@v2.2.1"], { encoding: "utf8", env: { ...process.env, GOBIN: join(root, ".cache/gobin"), GOFLAGS: "-mod=mod" } });
+  if (go.status === 0 && existsSync(binary)) {
+    say("✔ h2spec");
+    return binary;
+  }
+  say(`! h2spec could not be built: ${(go.stderr || go.error?.message || "go failed").trim().split("\n").at(-1)}`);
+  return undefined;
+}
+
 /** Makes sure that the tools of transparent capture are there, where they may be installed. Gives what is still missing. */
 export function installCaptureTools(say: (text: string) => void): string[] {
   return installDebian({ "iptables-restore": "iptables", ip: "iproute2", unshare: "util-linux", nsenter: "util-linux" }, say);
