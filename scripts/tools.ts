@@ -26,7 +26,7 @@ export function installH2spec(root: string, say: (text: string) => void): string
   const binary = join(root, ".cache/gobin/h2spec");
   if (existsSync(binary)) return binary;
   say("… h2spec (Go: github.com/summerwind/h2spec)");
-  const go = spawnSync("go", ["install", "github.com/summerwind/h2spec/cmd/h2spec@v2.2.1"], { encoding: "utf8", env: { ...process.env, GOBIN: join(root, ".cache/gobin"), GOFLAGS: "-mod=mod" } });
+  const go = spawnSync("go", ["install", "github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible"], { encoding: "utf8", env: { ...process.env, GOBIN: join(root, ".cache/gobin"), GOFLAGS: "-mod=mod" } });
   if (go.status === 0 && existsSync(binary)) {
     say("✔ h2spec");
     return binary;
