@@ -110,6 +110,8 @@ export interface UpstreamHost {
   /** Requests under way, for least-request. */
   readonly activeRequests: number;
   readonly isHealthy: boolean;
+  /** Its connections are mutual TLS and only a peer whose name is let in is spoken to. */
+  readonly usesMutualTls: boolean;
 }
 
 /** What to send. */

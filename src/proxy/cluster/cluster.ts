@@ -140,9 +140,11 @@ export class Cluster implements UpstreamCluster {
       const key = hostKey(update.address);
       if (seen.has(key)) continue;
       seen.add(key);
-      const host = this.#hosts.get(key);
-      if (!host) this.#hosts.set(key, new Host(update));
-      else if (host.update(update)) host.drainPools();
+      const known = this.#hosts.get(key);
+      if (known?.update(update)) known.drainPools();
+      const host = known ?? new Host(update);
+      if (!known) this.#hosts.set(key, host);
+      host.usesMutualTls = this.#isMutualTls(host);
     }
     for (const [key, host] of this.#hosts) if (!seen.has(key)) this.#remove(key, host);
     this.#overprovisioningPercent = assignment.overprovisioningPercent;
@@ -303,6 +305,7 @@ export class Cluster implements UpstreamCluster {
     if (!host) {
       if (this.#hosts.size >= ORIGINAL_DST_HOSTS_MAX) return undefined;
       host = new Host({ ...PASSTHROUGH, address });
+      host.usesMutualTls = this.#isMutualTls(host);
       this.#hosts.set(key, host);
     }
     host.usedAtMs = this.#context.clock.monotonicMs();
@@ -352,6 +355,11 @@ export class Cluster implements UpstreamCluster {
     // A match without criteria takes every endpoint, as Envoy has it.
     for (let i = 0; i < last; i++) if (isMetadataMatch(this.#sockets[i]?.match ?? {}, host.socketMetadata)) return this.#sockets[i];
     return this.#sockets[last];
+  }
+
+  #isMutualTls(host: Host): boolean {
+    const tls = this.#socketOf(host)?.config;
+    return tls?.certificate !== undefined && tls.trust !== undefined && tls.verifyPeer !== undefined;
   }
 
   #dialOptions(host: Host, wanted: "http/1.1" | "h2" | "any" | undefined): DialOptions | string {

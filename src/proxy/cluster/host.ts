@@ -45,6 +45,7 @@ export class Host implements UpstreamHost {
   requestErrors = 0;
   /** False once it left its cluster. */
   isMember = true;
+  usesMutualTls = false;
   /** When it was chosen last (monotonic ms); ORIGINAL_DST hosts go when unused. */
   usedAtMs = 0;
   http1: HttpPool | undefined;

@@ -81,6 +81,7 @@ export class Clusters implements ClusterManager {
     const read = readCluster(message, this.#options.read);
     const entry = this.#create(read, toBinary(ClusterSchema, message), "", true);
     this.#active.set(message.name, entry);
+    this.#followEndpoints(entry);
   }
 
   /** Takes over a cluster that was validated. The same content keeps what runs; another one warms and then takes its place. */
@@ -91,6 +92,7 @@ export class Clusters implements ClusterManager {
     this.#discard(this.#warming, name);
     const entry = this.#create(read, bytes, version, false);
     this.#warming.set(name, entry);
+    this.#followEndpoints(entry);
   }
 
   /** A cluster is gone: what runs on it ends by itself. */
@@ -123,18 +125,22 @@ export class Clusters implements ClusterManager {
     if (warnings.length > 0) context.log.warn(`cluster "${config.name}": not carried out: ${warnings.join(", ")}`);
     const cluster = new Cluster(config, context, () => this.#onWarm(entry));
     const entry: LiveEntry = { bytes, version, isStatic, updatedAtMs: context.clock.nowMs(), cluster, endpoints: undefined, timeout: undefined };
-    const { discovery } = config;
-    if (discovery.kind === "eds") {
-      entry.endpoints = this.#endpoints?.watch(discovery.serviceName, discovery.source, (assignment) => cluster.applyAssignment(assignment));
-      if (discovery.initialFetchTimeoutMs > 0 && !cluster.isWarm) {
-        entry.timeout = context.clock.after(discovery.initialFetchTimeoutMs, () => {
-          if (cluster.isWarm) return;
-          context.log.warn(`cluster "${config.name}": no endpoints came within ${discovery.initialFetchTimeoutMs} ms; going on with none`);
-          cluster.giveUpWaiting();
-        });
-      }
-    }
     return entry;
+  }
+
+  /** Endpoints that are known already come from inside, so the entry must have its place by now. */
+  #followEndpoints(entry: LiveEntry): void {
+    const { cluster } = entry;
+    const { discovery, name } = cluster.config;
+    if (discovery.kind !== "eds") return;
+    const { clock, log } = this.#options.context;
+    entry.endpoints = this.#endpoints?.watch(discovery.serviceName, discovery.source, (assignment) => cluster.applyAssignment(assignment));
+    if (discovery.initialFetchTimeoutMs === 0 || cluster.isWarm) return;
+    entry.timeout = clock.after(discovery.initialFetchTimeoutMs, () => {
+      if (cluster.isWarm) return;
+      log.warn(`cluster "${name}": no endpoints came within ${discovery.initialFetchTimeoutMs} ms; going on with none`);
+      cluster.giveUpWaiting();
+    });
   }
 
   #onWarm(entry: LiveEntry): void {

@@ -33,8 +33,16 @@ export interface DiscoveryOptions {
   readonly cluster: (name: string) => Cluster | undefined;
 }
 
+/** Gives the client of a config source. */
+export interface ClientSource {
+  /** Why a config source cannot be used; undefined when it can. */
+  refusalOf(source: ConfigSource | undefined): string | undefined;
+  /** The client of a source, connecting from its first use on. Throws ConfigRefused. `service` is that of the type, for servers of their own. */
+  clientOf(source: ConfigSource | undefined, service: DiscoveryService): XdsClient;
+}
+
 /** See the file's head. */
-export class Discovery {
+export class Discovery implements ClientSource {
   readonly #options: DiscoveryOptions;
   readonly #clients = new Map<string, XdsClient>();
   #ads: XdsClient | undefined;
@@ -47,7 +55,6 @@ export class Discovery {
     return this.#ads?.isConnected ?? false;
   }
 
-  /** Why a config source cannot be used; undefined when it can. */
   refusalOf(source: ConfigSource | undefined): string | undefined {
     switch (source?.configSourceSpecifier.case) {
       case "ads":
@@ -65,7 +72,6 @@ export class Discovery {
     }
   }
 
-  /** The client of a source, connecting from its first use on. Throws ConfigRefused. `service` is that of the type, for servers of their own. */
   clientOf(source: ConfigSource | undefined, service: DiscoveryService): XdsClient {
     const refusal = this.refusalOf(source);
     if (refusal !== undefined) throw new ConfigRefused(refusal);

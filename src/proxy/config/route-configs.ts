@@ -15,7 +15,7 @@ import { TypeUrl } from "../../xds/types.ts";
 import type { RouteWaiter } from "../listener/manager.ts";
 import type { RouteReference } from "../network/filters.ts";
 import { ConfigRefused } from "./address.ts";
-import type { Discovery } from "./discovery.ts";
+import type { ClientSource } from "./discovery.ts";
 import { NamedResources, type NamedResource, type Refusal } from "./named-resources.ts";
 import { RDS, VHDS } from "./services.ts";
 
@@ -36,7 +36,7 @@ export interface CurrentRoutes {
 export interface RouteConfigsOptions {
   readonly clock: Clock;
   readonly log: Log;
-  readonly discovery: Discovery;
+  readonly discovery: ClientSource;
   /** Everything that is wrong with a route configuration. */
   readonly validate: (config: RouteConfiguration) => readonly string[];
 }

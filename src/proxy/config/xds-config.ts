@@ -24,7 +24,7 @@ import type { Clusters, EndpointSource } from "../cluster/manager.ts";
 import type { ListenerConfig } from "../listener/listener-config.ts";
 import type { Listeners } from "../listener/manager.ts";
 import type { Secret } from "../secrets.ts";
-import type { Discovery } from "./discovery.ts";
+import type { ClientSource } from "./discovery.ts";
 import { unknownFields } from "./fields.ts";
 import { NamedResources, type NamedResource, type Refusal } from "./named-resources.ts";
 import type { SecretStore } from "./secret-store.ts";
@@ -38,7 +38,7 @@ const INITIAL_FETCH_TIMEOUT_MS = 15_000;
 export interface XdsConfigOptions {
   readonly clock: Clock;
   readonly log: Log;
-  readonly discovery: Discovery;
+  readonly discovery: ClientSource;
   readonly clusters: Clusters;
   readonly listeners: Listeners;
   readonly secrets: SecretStore;

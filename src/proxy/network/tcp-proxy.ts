@@ -30,7 +30,8 @@ export interface TcpReporter {
   opened(record: StreamRecord, direction: DownstreamConnection["direction"]): void;
   /** Bytes since the last report. */
   moved(record: StreamRecord, direction: DownstreamConnection["direction"], bytes: { readonly received: number; readonly sent: number }): void;
-  closed(record: StreamRecord, direction: DownstreamConnection["direction"]): void;
+  /** `wasOpen`: the upstream stood, and so `opened` was called. */
+  closed(record: StreamRecord, direction: DownstreamConnection["direction"], wasOpen: boolean): void;
 }
 
 /** See the file's head. */
@@ -138,8 +139,8 @@ class Side implements ChannelHandler {
 
   onEnd(): void {
     this.hasEnded = true;
+    // Before the upstream stands this waits: see onConnect.
     this.other?.channel.end();
-    if (!this.other) this.#session.onEarlyEnd();
   }
 
   onDrain(): void {
@@ -218,9 +219,6 @@ class Session {
       stats.txBytes.add(bytes);
     }
   }
-
-  /** The client half-closed before the upstream stood: passed on when it does. For Side. */
-  onEarlyEnd(): void {}
 
   /** A side is gone. For Side. */
   onClose(side: Side, reason: CloseReason): void {
@@ -353,7 +351,7 @@ class Session {
     this.#lifetime?.cancel();
     this.#record.endMs = this.#clock.monotonicMs();
     this.report();
-    this.#proxy.reporter.closed(this.#record, this.#connection.direction);
+    this.#proxy.reporter.closed(this.#record, this.#connection.direction, this.#isOpenReported);
     this.#proxy.ended(this);
   }
 
