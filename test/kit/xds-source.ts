@@ -95,7 +95,10 @@ export class HandClient {
   /** Answers every response at once: undefined acknowledges. */
   auto: ((response: XdsResponse) => string | undefined) | undefined;
 
-  constructor(server: XdsServer, mode: "delta" | "sotw") {
+  readonly #node: string;
+
+  constructor(server: XdsServer, mode: "delta" | "sotw", node = "sidecar~10.0.0.1~a.shop~shop.svc.cluster.local") {
+    this.#node = node;
     this.#isDelta = mode === "delta";
     const method = this.#isDelta ? ADS.deltaMethod : ADS.sotwMethod;
     const serve = server.service.bidi?.[method];
@@ -134,7 +137,7 @@ export class HandClient {
   say(said: Said): void {
     const withNode = said.node ?? this.#isFirst;
     this.#isFirst = false;
-    const node = withNode ? create(NodeSchema, { id: "sidecar~10.0.0.1~a.shop~shop.svc.cluster.local", cluster: "a" }) : undefined;
+    const node = withNode ? create(NodeSchema, { id: this.#node, cluster: "a" }) : undefined;
     const errorDetail = said.error === undefined ? undefined : { code: 3, message: said.error };
     const common = { node, typeUrl: said.type ?? TypeUrl.cluster, responseNonce: said.nonce ?? "", errorDetail };
     if (said.names) this.names.set(common.typeUrl, said.names);

@@ -9,8 +9,8 @@ import type { SnapshotDiff } from "./types.ts";
 export const MESH_OBJECT = "MeshConfig//mesh";
 
 /**
- * The difference. Endpoints alone are a matter of EDS, unless something else is made of them: a workload's own ports, the
- * identities that a cluster accepts, the addresses of a service of names (which stand in its cluster).
+ * The difference. Endpoints alone are a matter of EDS, unless something else is made of them: the identities that a cluster accepts, the
+ * addresses of a service of names (which stand in its cluster). A workload's own ports are a matter of the proxy beside it.
  */
 export function diffSnapshots(before: World | undefined, after: World): SnapshotDiff {
   const objects = changedObjects(before, after);
@@ -20,9 +20,9 @@ export function diffSnapshots(before: World | undefined, after: World): Snapshot
     before.mesh !== after.mesh ||
     !isEqualMap(before.services, after.services) ||
     objects.some((key) => !key.startsWith("WorkloadEntry/") && !key.startsWith("ServiceEntry/")) ||
-    [...endpoints].some((hostname) => reachesBeyondEndpoints(hostname, before, after)) ||
-    [...endpoints].some((hostname) => changesWorkloads(hostname, before, after));
-  return { config, endpoints, objects };
+    [...endpoints].some((hostname) => reachesBeyondEndpoints(hostname, before, after));
+  const workloads = new Set(before ? [...endpoints].flatMap((hostname) => changedWorkloads(hostname, before, after)) : []);
+  return { config, endpoints, workloads, objects };
 }
 
 function changedObjects(before: World | undefined, after: World): readonly string[] {
@@ -54,13 +54,14 @@ function reachesBeyondEndpoints(hostname: Hostname, before: World, after: World)
   return identities(before) !== identities(after);
 }
 
-/** Whether a proxy beside an endpoint of the service gets other listeners. */
-function changesWorkloads(hostname: Hostname, before: World, after: World): boolean {
+/** Workloads of the service whose proxy gets other listeners. */
+function changedWorkloads(hostname: Hostname, before: World, after: World): readonly string[] {
   const old = before.endpoints(hostname);
   const now = after.endpoints(hostname);
   const stays = new Set(now);
   const went = old.filter((endpoint) => !stays.delete(endpoint));
-  return [...went, ...stays].some((endpoint) => before.workloads.describe(endpoint) !== after.workloads.describe(endpoint));
+  const changed = [...went, ...stays].filter((endpoint) => before.workloads.describe(endpoint) !== after.workloads.describe(endpoint));
+  return changed.map(({ namespace, address }) => `${namespace}/${address}`);
 }
 
 function isEqualMap<K, V>(a: ReadonlyMap<K, V>, b: ReadonlyMap<K, V>): boolean {

@@ -384,7 +384,7 @@ const withChange = (kind: string, id: string, change: (text: string) => string):
 const diffs: readonly {
   name: string;
   next: readonly string[];
-  want: { config: boolean; endpoints: readonly string[]; objects: readonly string[] };
+  want: { config: boolean; endpoints: readonly string[]; workloads?: readonly string[]; objects: readonly string[] };
 }[] = [
   { name: "nothing", next: base, want: { config: false, endpoints: [], objects: [] } },
   { name: "a comment", next: ["# moved\n", ...base], want: { config: false, endpoints: [], objects: [] } },
@@ -399,14 +399,14 @@ const diffs: readonly {
     want: { config: false, endpoints: [A], objects: ["WorkloadEntry/shop/a1"] },
   },
   {
-    name: "a new workload has listeners of its own",
+    name: "a new workload has listeners of its own, and is an endpoint to others",
     next: [...base, workload("shop/a2", "10.0.0.2")],
-    want: { config: true, endpoints: [A], objects: ["WorkloadEntry/shop/a2"] },
+    want: { config: false, endpoints: [A], workloads: ["shop/10.0.0.2"], objects: ["WorkloadEntry/shop/a2"] },
   },
   {
     name: "a workload that goes",
     next: base.filter((text) => !text.includes("WorkloadEntry")),
-    want: { config: true, endpoints: [A], objects: ["WorkloadEntry/shop/a1"] },
+    want: { config: false, endpoints: [A], workloads: ["shop/10.0.0.1"], objects: ["WorkloadEntry/shop/a1"] },
   },
   {
     name: "an account is one of those that clients accept",
@@ -416,7 +416,7 @@ const diffs: readonly {
   {
     name: "a workload of a service of names",
     next: [...base, workload("shop/x", "x.com", "").replace("app: a", "dns: d")],
-    want: { config: true, endpoints: ["d.com"], objects: ["WorkloadEntry/shop/x"] },
+    want: { config: true, endpoints: ["d.com"], workloads: ["shop/x.com"], objects: ["WorkloadEntry/shop/x"] },
   },
   {
     name: "a workload of no service",
@@ -446,7 +446,7 @@ const diffs: readonly {
   {
     name: "a service that goes",
     next: base.filter((text) => !text.includes("b.com")),
-    want: { config: true, endpoints: ["b.com"], objects: ["ServiceEntry/shop/b", "VirtualService/shop/v"] },
+    want: { config: true, endpoints: ["b.com"], workloads: ["shop/10.0.1.1"], objects: ["ServiceEntry/shop/b", "VirtualService/shop/v"] },
   },
 ];
 
@@ -454,8 +454,8 @@ for (const { name, next, want } of diffs) {
   test(`diff: ${name}`, async () => {
     const mesh = await createMesh(base);
     const before = mesh.world();
-    const { config, endpoints, objects } = diffSnapshots(before, mesh.next(...next));
-    assert.deepEqual({ config, endpoints: [...endpoints], objects }, want);
+    const { config, endpoints, workloads, objects } = diffSnapshots(before, mesh.next(...next));
+    assert.deepEqual({ config, endpoints: [...endpoints], workloads: [...workloads], objects }, { workloads: [], ...want });
   });
 }
 

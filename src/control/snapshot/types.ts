@@ -57,12 +57,14 @@ export interface WorkloadPort {
 /** What changed from one snapshot to the next, for the push queue. */
 export interface SnapshotDiff {
   /**
-   * True when anything but endpoints changed, or when endpoints changed so that more than EDS follows: the ports of a workload,
-   * the identities behind a service, the addresses of a service of names.
+   * True when anything but endpoints changed, or when endpoints changed so that more than EDS follows at every client: the identities
+   * behind a service, the addresses of a service of names.
    */
   readonly config: boolean;
   /** Services whose endpoints changed (addresses, weights, health, labels). */
   readonly endpoints: ReadonlySet<Hostname>;
+  /** Workloads ("namespace/address") that are new, gone, or serve other ports: the proxies beside them get other listeners. */
+  readonly workloads: ReadonlySet<string>;
   /** Objects that changed, as "kind/namespace/name". */
   readonly objects: readonly string[];
 }
