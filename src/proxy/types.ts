@@ -50,6 +50,8 @@ export interface DownstreamConnection {
 /** The last filter of a chain: takes connections over. Made once a filter chain, by the factory of its type. */
 export interface TerminalFilter {
   accept(connection: DownstreamConnection): void;
+  /** A filter before this one refused the connection, which is closed: for logs. `details` is its termination detail. */
+  refused?(connection: DownstreamConnection, details: string): void;
   /** Asks clients to go (GOAWAY, connection: close); new connections of a draining filter are closed after their first answer. */
   drain(): void;
   /** Connections that are open now. */

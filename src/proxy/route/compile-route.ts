@@ -63,7 +63,7 @@ const ROUTE_FIELDS: ReadonlySet<string> = new Set([
   "responseHeadersToAdd",
   "responseHeadersToRemove",
   "perRequestBufferLimitBytes",
-  // Telemetry alone.
+  // Tracing alone.
   "tracing",
   "statPrefix",
 ]);
@@ -150,10 +150,6 @@ function compileRoute(route: Route, virtualHost: VirtualHostEntry, inherited: In
     requestOps: compileHeaderOps(route.requestHeadersToAdd, route.requestHeadersToRemove),
     responseOps: compileHeaderOps(route.responseHeadersToAdd, route.responseHeadersToRemove),
     filters: compileOverrides(route.typedPerFilterConfig, cors),
-    decorator:
-      route.decorator && route.decorator.operation !== "" && (route.decorator.propagate ?? true)
-        ? toWireText(route.decorator.operation)
-        : undefined,
     bufferBytesMax: route.perRequestBufferLimitBytes ?? inherited.bufferBytesMax,
   };
 }

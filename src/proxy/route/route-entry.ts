@@ -80,8 +80,6 @@ export interface RouteEntry {
   readonly requestOps: HeaderOps | undefined;
   readonly responseOps: HeaderOps | undefined;
   readonly filters: FilterOverrides | undefined;
-  /** Name of the operation for tracing; undefined: none. */
-  readonly decorator: string | undefined;
   readonly bufferBytesMax: number | undefined;
 }
 
