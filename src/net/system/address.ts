@@ -15,9 +15,9 @@ export function familyOf(host: string): IpFamily | undefined {
   return family === 4 || family === 6 ? family : undefined;
 }
 
-/** Whether an address is a Unix socket's path. */
+/** Whether an address is a Unix socket's path, absolute or from the working directory ("./run/socket"). */
 export function isUnixPath(address: Address): boolean {
-  return address.port === 0 && address.host.startsWith("/");
+  return address.port === 0 && address.host.includes("/");
 }
 
 /** "1.2.3.4:80", "[::1]:80" or a path. */
