@@ -102,6 +102,8 @@ const Known = {
   INTERNAL: 7,
   EDGE: 8,
   ENVOY_INTERNAL: 9,
+  EXPECT: 10,
+  PEER: 11,
 } as const;
 
 const HEADERS: ReadonlyMap<string, number> = new Map<string, number>([
