@@ -12,7 +12,7 @@ import { type Flags, parseFlags } from "./bootstrap/flags.ts";
 import { createLog, type LeveledLog } from "./bootstrap/log.ts";
 import { readBootstrap } from "./bootstrap/read.ts";
 import { addressText } from "./config/address.ts";
-import { Proxy } from "./proxy.ts";
+import { ProxyServer } from "./proxy.ts";
 
 /** The product's version, as the admin and the xDS node tell it. */
 export const VERSION = "0.1.0";
@@ -59,15 +59,20 @@ async function run(flags: Flags, log: LeveledLog, terminationDrainMs: number): P
   for (const warning of flags.warnings) log.warn(warning);
 
   const environment = readEnvironment();
-  const { bootstrap, warnings } = readBootstrap({ path: flags.configPath, text: flags.configYaml, allowUnknownFields: flags.allowUnknownStaticFields });
+  const { bootstrap, warnings } = readBootstrap({
+    path: flags.configPath,
+    text: flags.configYaml,
+    allowUnknownFields: flags.allowUnknownStaticFields,
+  });
   for (const warning of warnings) log.warn(`bootstrap: ${warning}`);
   const nodeMark = bootstrap.node?.metadata?.["LATEEN_SOCKET_MARK"];
-  const socketMark = environment.socketMark ?? readMark(typeof nodeMark === "string" || typeof nodeMark === "number" ? String(nodeMark) : undefined);
+  const socketMark =
+    environment.socketMark ?? readMark(typeof nodeMark === "string" || typeof nodeMark === "number" ? String(nodeMark) : undefined);
 
   const clock = systemClock;
   const metrics = createMetricsRegistry();
   const accessLogs = createFileSink({ clock, log, metrics });
-  const proxy = new Proxy({
+  const proxy = new ProxyServer({
     bootstrap,
     flags,
     environment: { ...environment, socketMark },

@@ -5,18 +5,18 @@
  */
 import type { Clock } from "../base/clock.ts";
 import { messageOf, UserError } from "../base/errors.ts";
+import { Lru } from "../base/lru.ts";
 import type { Random } from "../base/random.ts";
-import { BootstrapSchema, type Bootstrap } from "../gen/envoy/config/bootstrap/v3/bootstrap_pb.ts";
+import { type Bootstrap, BootstrapSchema } from "../gen/envoy/config/bootstrap/v3/bootstrap_pb.ts";
 import type { Address } from "../net/channel.ts";
 import type { ListeningSocket, Network } from "../net/dial.ts";
 import { MESH_HTTP_LIMITS } from "../net/http/stream.ts";
 import { createHttp1ClientConnection } from "../net/http1/client-connection.ts";
 import { createHttp1ServerConnection } from "../net/http1/server-connection.ts";
 import { createHttp2ClientConnection } from "../net/http2/client-connection.ts";
-import { Lru } from "../base/lru.ts";
 import { createClientTls, createServerTls } from "../net/tls/contexts.ts";
-import { createIstioMetrics } from "../telemetry/istio-metrics.ts";
 import type { AccessLogFile, AccessLogSink } from "../telemetry/access-log-sink.ts";
+import { createIstioMetrics } from "../telemetry/istio-metrics.ts";
 import type { MetricsRegistry } from "../telemetry/metrics.ts";
 import { createMetricsRegistry } from "../telemetry/registry.ts";
 import type { AdminSource, ServerState } from "./admin/admin-source.ts";
@@ -35,11 +35,11 @@ import { RouteTables } from "./config/route-tables.ts";
 import { SecretStore } from "./config/secret-store.ts";
 import type { TlsFactory } from "./config/tls-context.ts";
 import { XdsConfig } from "./config/xds-config.ts";
+import { Listeners } from "./listener/manager.ts";
+import type { FilterTypes } from "./network/filters.ts";
 import { createHttpFilterType } from "./network/http-filter.ts";
 import { createRbacFilterType } from "./network/rbac.ts";
 import { createTcpFilterType } from "./network/tcp-filter.ts";
-import type { FilterTypes } from "./network/filters.ts";
-import { Listeners } from "./listener/manager.ts";
 import { validateRouteConfiguration } from "./route/route-table.ts";
 import type { SecretSource } from "./secrets.ts";
 import type { ProxyContext } from "./types.ts";
@@ -67,13 +67,25 @@ export interface ProxyOptions {
 const DRAIN_POLL_MS = 50;
 
 const KNOWN_FIELDS: ReadonlySet<string> = new Set([
-  "node", "staticResources", "dynamicResources", "clusterManager", "admin", "layeredRuntime",
+  "node",
+  "staticResources",
+  "dynamicResources",
+  "clusterManager",
+  "admin",
+  "layeredRuntime",
   // These tune what this proxy does not have, and change no request.
-  "deferredStatOptions", "statsFlush", "statsFlushInterval", "watchdog", "watchdogs", "enableDispatcherStats", "memoryAllocatorManager", "grpcAsyncClientManagerConfig",
+  "deferredStatOptions",
+  "statsFlush",
+  "statsFlushInterval",
+  "watchdog",
+  "watchdogs",
+  "enableDispatcherStats",
+  "memoryAllocatorManager",
+  "grpcAsyncClientManagerConfig",
 ]);
 
 /** See the file's head. */
-export class Proxy {
+export class ProxyServer {
   readonly clusters: Clusters;
   readonly listeners: Listeners;
   readonly metrics: MetricsRegistry;
@@ -96,7 +108,12 @@ export class Proxy {
     const node = buildNode(bootstrap.node, flags, options.version);
     const reader = { environment: environment.variables };
     const drain = { timeMs: flags.drainTimeMs, strategy: flags.drainStrategy };
-    const secrets = new SecretStore({ clock, reader, checkKeyPair: (keyPair) => void createServerTls({ keyPair, trustPem: undefined, alpn: [], requireClientCertificate: false }), local: options.localSecrets });
+    const secrets = new SecretStore({
+      clock,
+      reader,
+      checkKeyPair: (keyPair) => void createServerTls({ keyPair, trustPem: undefined, alpn: [], requireClientCertificate: false }),
+      local: options.localSecrets,
+    });
     const clusterContext: ClusterContext = {
       clock,
       random,
@@ -106,11 +123,14 @@ export class Proxy {
       secrets,
       tls,
       codecs: {
-        http1: (channel, handler, limits) => createHttp1ClientConnection(channel, { limits, clock }, handler),
+        http1: (channel, handler, limits) => createHttp1ClientConnection(channel, { limits }, handler),
         http2: (channel, handler, limits) => createHttp2ClientConnection(channel, { limits, clock }, handler),
       },
     };
-    const clusters = new Clusters({ context: clusterContext, read: { reader, bind: bootstrap.clusterManager?.upstreamBindConfig, mark: environment.socketMark } });
+    const clusters = new Clusters({
+      context: clusterContext,
+      read: { reader, bind: bootstrap.clusterManager?.upstreamBindConfig, mark: environment.socketMark },
+    });
     const openLogs = new Map<string, AccessLogFile>();
     const accessLogs: AccessLogSink = {
       open(path) {
@@ -120,14 +140,29 @@ export class Proxy {
       },
     };
     const context: ProxyContext = { clock, random, log, network, metrics, accessLogs, node: readLocalNode(node), clusters };
-    const discovery = new Discovery({ clock, random, log, metrics, network, node, ads: bootstrap.dynamicResources?.adsConfig, cluster: (name) => clusters.get(name) });
+    const discovery = new Discovery({
+      clock,
+      random,
+      log,
+      metrics,
+      network,
+      node,
+      ads: bootstrap.dynamicResources?.adsConfig,
+      cluster: (name) => clusters.get(name),
+    });
     const routes = new RouteConfigs({ clock, log, discovery, validate: validateRouteConfiguration });
     const istio = createIstioMetrics(metrics, context.node.peer);
     const filters: FilterTypes = {
       terminal: [createHttpFilterType(context, istio, new RouteTables(routes)), createTcpFilterType(context, istio)],
       network: [createRbacFilterType(metrics)],
     };
-    const listeners = new Listeners({ context: { clock, random, log, metrics, secrets, tls, filters }, acceptor: network.acceptor, reader, drain, inherited: environment.listenFds });
+    const listeners = new Listeners({
+      context: { clock, random, log, metrics, secrets, tls, filters },
+      acceptor: network.acceptor,
+      reader,
+      drain,
+      inherited: environment.listenFds,
+    });
     listeners.routeWaiter = routes;
     const xds = new XdsConfig({
       clock,
@@ -234,7 +269,7 @@ export class Proxy {
     if (failure !== undefined) throw new UserError(failure);
     if (this.#isClosed) return;
     this.#state = "INITIALIZING";
-    this.#xds.start(() => this.listeners.onceWarm(() => this.#setLive()));
+    this.#xds.start(() => this.listeners.onceWarm(() => void this.listeners.onceBound().then(() => this.#setLive())));
   }
 
   /** Stops accepting, asks clients to go, and calls back when none is left or `timeMs` is over. */

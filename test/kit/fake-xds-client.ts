@@ -1,9 +1,14 @@
 /** An xDS client whose server is the test. */
-import { toBinary, type DescMessage, type MessageShape } from "@bufbuild/protobuf";
+import { type DescMessage, type MessageShape, toBinary } from "@bufbuild/protobuf";
 import type { XdsClient, XdsSubscriber, XdsSubscription } from "../../src/xds/client-types.ts";
 
 /** A resource to send. */
-export function xdsResource<Desc extends DescMessage>(schema: Desc, message: MessageShape<Desc>, name: string, version = "1"): { name: string; version: string; bytes: Uint8Array } {
+export function xdsResource<Desc extends DescMessage>(
+  schema: Desc,
+  message: MessageShape<Desc>,
+  name: string,
+  version = "1",
+): { name: string; version: string; bytes: Uint8Array } {
   return { name, version, bytes: toBinary(schema, message) };
 }
 
@@ -34,9 +39,18 @@ export class FakeXdsClient implements XdsClient {
   }
 
   /** Sends a response; undefined is an ACK, a text a NACK. */
-  send(typeUrl: string, resources: readonly { name: string; version: string; bytes: Uint8Array }[], more: { readonly removed?: readonly string[]; readonly isFullState?: boolean; readonly version?: string } = {}): string | undefined {
+  send(
+    typeUrl: string,
+    resources: readonly { name: string; version: string; bytes: Uint8Array }[],
+    more: { readonly removed?: readonly string[]; readonly isFullState?: boolean; readonly version?: string } = {},
+  ): string | undefined {
     const type = this.#types.get(typeUrl);
     if (!type) throw new Error(`nobody subscribed to ${typeUrl}`);
-    return type.subscriber.onUpdate({ resources, removed: more.removed ?? [], isFullState: more.isFullState ?? false, version: more.version ?? "v1" });
+    return type.subscriber.onUpdate({
+      resources,
+      removed: more.removed ?? [],
+      isFullState: more.isFullState ?? false,
+      version: more.version ?? "v1",
+    });
   }
 }

@@ -1,10 +1,18 @@
 /** Parts of a proxy for tests: a context with a fake clock, a seeded random source and a client codec that answers when told. */
-import { createSeededRandom } from "../../src/base/random.ts";
+
 import { type Log, silentLog } from "../../src/base/log.ts";
+import { createSeededRandom } from "../../src/base/random.ts";
 import type { Channel } from "../../src/net/channel.ts";
 import type { DialHandler, DialOptions, Network } from "../../src/net/dial.ts";
 import { HeaderList } from "../../src/net/http/headers.ts";
-import type { ClientConnection, ClientConnectionHandler, ClientStreamHandler, HttpLimits, RequestHead, StreamReset } from "../../src/net/http/stream.ts";
+import type {
+  ClientConnection,
+  ClientConnectionHandler,
+  ClientStreamHandler,
+  HttpLimits,
+  RequestHead,
+  StreamReset,
+} from "../../src/net/http/stream.ts";
 import type { ClusterContext } from "../../src/proxy/cluster/cluster.ts";
 import { SecretStore } from "../../src/proxy/config/secret-store.ts";
 import type { UpstreamFailure, UpstreamStreamHandler } from "../../src/proxy/types.ts";
@@ -70,7 +78,8 @@ function fakeChannel(options: DialOptions): Channel {
 export class FakeClientConnection implements ClientConnection {
   readonly channel: Channel;
   readonly version: "HTTP/1.1" | "HTTP/2";
-  readonly streams: { readonly head: RequestHead; readonly handler: ClientStreamHandler; readonly written: string[]; isReset: boolean }[] = [];
+  readonly streams: { readonly head: RequestHead; readonly handler: ClientStreamHandler; readonly written: string[]; isReset: boolean }[] =
+    [];
   readonly #streamsMax: number;
   readonly #handler: ClientConnectionHandler;
   #active = 0;
@@ -188,7 +197,10 @@ export function requestHead(path = "/"): RequestHead {
 }
 
 /** What clusters take from outside, all fake. */
-export function createClusterContext(clock: FakeClock, options: { readonly log?: Log; readonly seed?: number } = {}): ClusterContext & {
+export function createClusterContext(
+  clock: FakeClock,
+  options: { readonly log?: Log; readonly seed?: number } = {},
+): ClusterContext & {
   readonly dials: PendingDial[];
   readonly connections: FakeClientConnection[];
 } {

@@ -1,15 +1,15 @@
 /** What the admin shows and what it may do: given by whoever runs the proxy. */
 import type { Clock } from "../../base/clock.ts";
+import type { Bootstrap } from "../../gen/envoy/config/bootstrap/v3/bootstrap_pb.ts";
+import type { Node } from "../../gen/envoy/config/core/v3/base_pb.ts";
+import type { MetricsRegistry } from "../../telemetry/metrics.ts";
 import type { Flags } from "../bootstrap/flags.ts";
 import type { LeveledLog } from "../bootstrap/log.ts";
 import type { Clusters } from "../cluster/manager.ts";
 import type { RouteConfigs } from "../config/route-configs.ts";
 import type { SecretStore } from "../config/secret-store.ts";
 import type { XdsConfig } from "../config/xds-config.ts";
-import type { Bootstrap } from "../../gen/envoy/config/bootstrap/v3/bootstrap_pb.ts";
-import type { Node } from "../../gen/envoy/config/core/v3/base_pb.ts";
 import type { Listeners } from "../listener/manager.ts";
-import type { MetricsRegistry } from "../../telemetry/metrics.ts";
 
 /** States of a proxy. Source: envoy.admin.v3.ServerInfo.State. */
 export type ServerState = "PRE_INITIALIZING" | "INITIALIZING" | "LIVE" | "DRAINING";

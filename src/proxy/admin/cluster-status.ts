@@ -1,7 +1,8 @@
 /** Clusters and their hosts as /clusters shows them. Source: envoy.admin.v3.Clusters, Envoy /clusters. */
-import { addressText } from "../config/address.ts";
-import type { ClusterEntry } from "../cluster/manager.ts";
+
 import type { Host } from "../cluster/host.ts";
+import type { ClusterEntry } from "../cluster/manager.ts";
+import { addressText } from "../config/address.ts";
 import type { Json } from "./lazy-json.ts";
 
 /** One line a fact, as Envoy. */
@@ -69,7 +70,12 @@ export function clustersJson(entries: readonly ClusterEntry[]): Json {
         ...(cluster.hosts.length > 0 ? { host_statuses: cluster.hosts.map(hostJson) } : {}),
         circuit_breakers: {
           thresholds: [
-            { max_connections: breaker.connectionsMax, max_pending_requests: breaker.pendingMax, max_requests: breaker.requestsMax, max_retries: breaker.retriesMax },
+            {
+              max_connections: breaker.connectionsMax,
+              max_pending_requests: breaker.pendingMax,
+              max_requests: breaker.requestsMax,
+              max_retries: breaker.retriesMax,
+            },
             { priority: "HIGH", max_connections: 1024, max_pending_requests: 1024, max_requests: 1024, max_retries: 3 },
           ],
         },
@@ -98,7 +104,11 @@ function hostJson(host: Host): Json {
     weight: host.weight,
     ...(host.hostname ? { hostname: host.hostname } : {}),
     ...(host.priority ? { priority: host.priority } : {}),
-    locality: { ...(host.locality.region ? { region: host.locality.region } : {}), ...(host.locality.zone ? { zone: host.locality.zone } : {}), ...(host.locality.subZone ? { sub_zone: host.locality.subZone } : {}) },
+    locality: {
+      ...(host.locality.region ? { region: host.locality.region } : {}),
+      ...(host.locality.zone ? { zone: host.locality.zone } : {}),
+      ...(host.locality.subZone ? { sub_zone: host.locality.subZone } : {}),
+    },
   };
 }
 

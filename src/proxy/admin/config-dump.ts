@@ -34,7 +34,8 @@ export function buildConfigDump(source: AdminSource, query: ConfigDumpQuery): Js
   const lists = listResources(source, isWanted);
   if (query.resource !== undefined) {
     const wanted = query.resource.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
-    if (wanted === "bootstrap") return { configs: [evaluate({ "@type": `${ADMIN}.BootstrapConfigDump`, bootstrap: () => bootstrapJson(source) }, mask)] };
+    if (wanted === "bootstrap")
+      return { configs: [evaluate({ "@type": `${ADMIN}.BootstrapConfigDump`, bootstrap: () => bootstrapJson(source) }, mask)] };
     for (const { fields } of lists) {
       const field = fields.find(({ name }) => name === wanted);
       if (!field) continue;
@@ -43,7 +44,12 @@ export function buildConfigDump(source: AdminSource, query: ConfigDumpQuery): Js
     }
     return undefined;
   }
-  const configs: Json[] = [evaluate({ "@type": `${ADMIN}.BootstrapConfigDump`, bootstrap: () => bootstrapJson(source), last_updated: time(source.startedAtMs) }, mask)];
+  const configs: Json[] = [
+    evaluate(
+      { "@type": `${ADMIN}.BootstrapConfigDump`, bootstrap: () => bootstrapJson(source), last_updated: time(source.startedAtMs) },
+      mask,
+    ),
+  ];
   for (const { type, version, fields } of lists) {
     if (type === "EndpointsConfigDump" && !query.includeEds) continue;
     const dump: Record<string, LazyJson> = { "@type": `${ADMIN}.${type}` };
@@ -75,9 +81,24 @@ function listResources(source: AdminSource, isWanted: (name: string) => boolean)
       type: "ClustersConfigDump",
       version: versions.clusters,
       fields: [
-        { name: "static_clusters", type: "ClustersConfigDump.StaticCluster", items: () => pick(clusters.active, true, isWanted).map(staticCluster) },
-        { name: "dynamic_active_clusters", type: "ClustersConfigDump.DynamicCluster", items: () => [...pick(clusters.active, false, isWanted).map((entry) => dynamicCluster(entry, xds.refusals.clusters)), ...refusedOnly(xds.refusals.clusters, clusters.active, isWanted)] },
-        { name: "dynamic_warming_clusters", type: "ClustersConfigDump.DynamicCluster", items: () => pick(clusters.warming, false, isWanted).map((entry) => dynamicCluster(entry, xds.refusals.clusters)) },
+        {
+          name: "static_clusters",
+          type: "ClustersConfigDump.StaticCluster",
+          items: () => pick(clusters.active, true, isWanted).map(staticCluster),
+        },
+        {
+          name: "dynamic_active_clusters",
+          type: "ClustersConfigDump.DynamicCluster",
+          items: () => [
+            ...pick(clusters.active, false, isWanted).map((entry) => dynamicCluster(entry, xds.refusals.clusters)),
+            ...refusedOnly(xds.refusals.clusters, clusters.active, isWanted),
+          ],
+        },
+        {
+          name: "dynamic_warming_clusters",
+          type: "ClustersConfigDump.DynamicCluster",
+          items: () => pick(clusters.warming, false, isWanted).map((entry) => dynamicCluster(entry, xds.refusals.clusters)),
+        },
       ],
     },
     {
@@ -91,7 +112,14 @@ function listResources(source: AdminSource, isWanted: (name: string) => boolean)
       type: "ListenersConfigDump",
       version: versions.listeners,
       fields: [
-        { name: "static_listeners", type: "ListenersConfigDump.StaticListener", items: () => listeners.active.filter(({ isStatic, listener }) => isStatic && isWanted(listener.config.name)).map((entry) => ({ listener: resource(ListenerSchema, entry.bytes), last_updated: time(entry.updatedAtMs) })) },
+        {
+          name: "static_listeners",
+          type: "ListenersConfigDump.StaticListener",
+          items: () =>
+            listeners.active
+              .filter(({ isStatic, listener }) => isStatic && isWanted(listener.config.name))
+              .map((entry) => ({ listener: resource(ListenerSchema, entry.bytes), last_updated: time(entry.updatedAtMs) })),
+        },
         { name: "dynamic_listeners", type: "ListenersConfigDump.DynamicListener", items: () => dynamicListeners(source, isWanted) },
       ],
     },
@@ -121,13 +149,20 @@ function staticCluster(entry: ClusterEntry): Item {
 }
 
 function dynamicCluster(entry: ClusterEntry, refusals: ReadonlyMap<string, Refusal>): Item {
-  return { version_info: entry.version || undefined, cluster: resource(ClusterSchema, entry.bytes), last_updated: time(entry.updatedAtMs), error_state: errorState(refusals.get(entry.cluster.name)) };
+  return {
+    version_info: entry.version || undefined,
+    cluster: resource(ClusterSchema, entry.bytes),
+    last_updated: time(entry.updatedAtMs),
+    error_state: errorState(refusals.get(entry.cluster.name)),
+  };
 }
 
 /** Clusters of which no version was ever good. */
 function refusedOnly(refusals: ReadonlyMap<string, Refusal>, active: readonly ClusterEntry[], isWanted: (name: string) => boolean): Item[] {
   const known = new Set(active.map(({ cluster }) => cluster.name));
-  return [...refusals].filter(([name]) => !known.has(name) && isWanted(name)).map(([, refusal]) => ({ error_state: errorState(refusal), client_status: "NACKED" }));
+  return [...refusals]
+    .filter(([name]) => !known.has(name) && isWanted(name))
+    .map(([, refusal]) => ({ error_state: errorState(refusal), client_status: "NACKED" }));
 }
 
 function dynamicListeners({ listeners, xds }: AdminSource, isWanted: (name: string) => boolean): Item[] {
@@ -145,11 +180,23 @@ function dynamicListeners({ listeners, xds }: AdminSource, isWanted: (name: stri
 }
 
 function listenerState(entry: ListenerEntry | undefined): Item | undefined {
-  return entry && { version_info: entry.version || undefined, listener: resource(ListenerSchema, entry.bytes), last_updated: time(entry.updatedAtMs) };
+  return (
+    entry && {
+      version_info: entry.version || undefined,
+      listener: resource(ListenerSchema, entry.bytes),
+      last_updated: time(entry.updatedAtMs),
+    }
+  );
 }
 
 function endpoints({ xds }: AdminSource, isWanted: (name: string) => boolean): Item[] {
-  return xds.endpoints.filter(({ name }) => isWanted(name)).map(({ bytes, version, updatedAtMs }) => ({ version_info: version || undefined, endpoint_config: resource(ClusterLoadAssignmentSchema, bytes), last_updated: time(updatedAtMs) }));
+  return xds.endpoints
+    .filter(({ name }) => isWanted(name))
+    .map(({ bytes, version, updatedAtMs }) => ({
+      version_info: version || undefined,
+      endpoint_config: resource(ClusterLoadAssignmentSchema, bytes),
+      last_updated: time(updatedAtMs),
+    }));
 }
 
 function routes(source: AdminSource, isWanted: (name: string) => boolean): Item[] {
@@ -158,7 +205,8 @@ function routes(source: AdminSource, isWanted: (name: string) => boolean): Item[
     .filter(({ name }) => isWanted(name))
     .map(({ name, value, version, updatedAtMs }) => ({
       version_info: version || undefined,
-      route_config: () => messageJson(RouteConfigurationSchema, { ...value, virtualHosts: [...value.virtualHosts, ...source.routes.virtualHostsOf(name)] }),
+      route_config: () =>
+        messageJson(RouteConfigurationSchema, { ...value, virtualHosts: [...value.virtualHosts, ...source.routes.virtualHostsOf(name)] }),
       last_updated: time(updatedAtMs),
       error_state: errorState(refusals.get(name)),
     }));
@@ -166,8 +214,16 @@ function routes(source: AdminSource, isWanted: (name: string) => boolean): Item[
 
 function secrets(source: AdminSource, isWanted: (name: string) => boolean, kind: "static" | "active" | "warming"): Item[] {
   return source.secrets.entries
-    .filter(({ name, secret, isStatic }) => isWanted(name) && (kind === "static" ? isStatic : !isStatic && (kind === "active") === (secret !== undefined)))
-    .map(({ name, secret, updatedAtMs }) => ({ name, version_info: secret?.version, last_updated: secret && time(updatedAtMs), secret: () => secretJson(name, secret) }));
+    .filter(
+      ({ name, secret, isStatic }) =>
+        isWanted(name) && (kind === "static" ? isStatic : !isStatic && (kind === "active") === (secret !== undefined)),
+    )
+    .map(({ name, secret, updatedAtMs }) => ({
+      name,
+      version_info: secret?.version,
+      last_updated: secret && time(updatedAtMs),
+      secret: () => secretJson(name, secret),
+    }));
 }
 
 /** Chains and trust are public; a key never leaves. */
@@ -179,7 +235,10 @@ function secretJson(name: string, secret: Secret | undefined): Json {
   return {
     "@type": type,
     name,
-    tls_certificate: { certificate_chain: { inline_bytes: bytes(secret.keyPair.chainPem) }, private_key: { inline_bytes: Buffer.from(REDACTED).toString("base64") } },
+    tls_certificate: {
+      certificate_chain: { inline_bytes: bytes(secret.keyPair.chainPem) },
+      private_key: { inline_bytes: Buffer.from(REDACTED).toString("base64") },
+    },
   };
 }
 
@@ -198,7 +257,9 @@ function resource(schema: DescMessage, bytes: Uint8Array): () => Json {
 function messageJson<Desc extends DescMessage>(schema: Desc, message: MessageShape<Desc>): Json {
   const type = `type.googleapis.com/${schema.typeName}`;
   const json = protoJson(schema, message);
-  return typeof json === "object" && json !== null && !Array.isArray(json) ? { "@type": type, ...(json as Record<string, Json>) } : { "@type": type, value: json };
+  return typeof json === "object" && json !== null && !Array.isArray(json)
+    ? { "@type": type, ...(json as Record<string, Json>) }
+    : { "@type": type, value: json };
 }
 
 function protoJson<Desc extends DescMessage>(schema: Desc, message: MessageShape<Desc>): Json {
@@ -215,7 +276,15 @@ function bootstrapJson({ bootstrap }: AdminSource): Json {
 }
 
 /** Inline keys and passwords, wherever a message has them. Source: Envoy's udpa.annotations.sensitive. */
-const SENSITIVE: ReadonlySet<string> = new Set(["private_key", "password", "pkcs12", "session_ticket_keys", "generic_secret", "access_token", "google_refresh_token"]);
+const SENSITIVE: ReadonlySet<string> = new Set([
+  "private_key",
+  "password",
+  "pkcs12",
+  "session_ticket_keys",
+  "generic_secret",
+  "access_token",
+  "google_refresh_token",
+]);
 
 function redact(json: JsonValue): Json {
   if (Array.isArray(json)) return json.map(redact);
@@ -229,5 +298,10 @@ function redact(json: JsonValue): Json {
 function hide(value: JsonValue): Json {
   if (Array.isArray(value)) return value.map(hide);
   if (typeof value !== "object" || value === null) return REDACTED;
-  return Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, name === "filename" || name === "environment_variable" ? (inner as Json) : typeof inner === "object" ? hide(inner) : REDACTED]));
+  return Object.fromEntries(
+    Object.entries(value).map(([name, inner]) => [
+      name,
+      name === "filename" || name === "environment_variable" ? (inner as Json) : typeof inner === "object" ? hide(inner) : REDACTED,
+    ]),
+  );
 }

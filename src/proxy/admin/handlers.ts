@@ -43,7 +43,9 @@ const FILTER_CHARS_MAX = 1024;
 
 const HANDLERS: Readonly<Record<string, Handler>> = {
   "/certs": read("print certs on machine", (source) => json({ certificates: certificates(source) })),
-  "/clusters": read("upstream cluster status", ({ clusters }, query) => (query.get("format") === "json" ? json(clustersJson(clusters.active)) : text(clustersText(clusters.active)))),
+  "/clusters": read("upstream cluster status", ({ clusters }, query) =>
+    query.get("format") === "json" ? json(clustersJson(clusters.active)) : text(clustersText(clusters.active)),
+  ),
   "/config_dump": read("dump current configs", configDump),
   "/drain_listeners": change("drain listeners", (source, query) => {
     source.drainListeners({ inboundOnly: query.has("inboundonly"), graceful: query.has("graceful") });
@@ -57,7 +59,10 @@ const HANDLERS: Readonly<Record<string, Handler>> = {
     source.setHealthFailed(false);
     return text("OK\n");
   }),
-  "/heap_dump": { ...read("write a heap snapshot (holds secrets: off unless LATEEN_ADMIN_HEAP_DUMP=on)", heapDump), isShown: ({ heapDump: isOn }) => isOn },
+  "/heap_dump": {
+    ...read("write a heap snapshot (holds secrets: off unless LATEEN_ADMIN_HEAP_DUMP=on)", heapDump),
+    isShown: ({ heapDump: isOn }) => isOn,
+  },
   "/help": read("print out list of admin commands", (source) => text(help(source))),
   "/hot_restart_version": read("print the hot restart compatibility version", () => text("disabled")),
   "/init_dump": read("dump what is not ready yet", (source) => json(unready(source))),
@@ -65,7 +70,10 @@ const HANDLERS: Readonly<Record<string, Handler>> = {
   "/logging": change("query or change the log level", logging),
   "/memory": read("print current allocation/heap usage", () => json(memory())),
   "/quitquitquit": change("exit the server", (source) => ({ ...text("OK\n"), after: () => source.quit() })),
-  "/ready": read("print server state, return 200 if LIVE, otherwise 503", ({ state }) => ({ ...text(`${state}\n`), status: state === "LIVE" ? 200 : 503 })),
+  "/ready": read("print server state, return 200 if LIVE, otherwise 503", ({ state }) => ({
+    ...text(`${state}\n`),
+    status: state === "LIVE" ? 200 : 503,
+  })),
   "/reopen_logs": change("reopen access logs", (source) => {
     source.reopenLogs();
     return text("OK\n");
@@ -84,9 +92,12 @@ const HANDLERS: Readonly<Record<string, Handler>> = {
 export function answer(source: AdminSource, request: AdminRequest): AdminAnswer {
   if (request.path === "/") return { status: 200, contentType: "text/html; charset=UTF-8", body: homePage(source) };
   const handler = Object.hasOwn(HANDLERS, request.path) ? HANDLERS[request.path] : undefined;
-  if (!handler || handler.isShown?.(source) === false) return { ...text(`invalid path. admin commands are:\n${help(source)}`), status: 404 };
-  if (request.method !== "GET" && request.method !== "HEAD" && request.method !== "POST") return { ...text("Method Not Allowed\n"), status: 405 };
-  if (handler.isChange && request.method !== "POST") return { ...text(`Method ${request.method} not allowed, POST required.\n`), status: 405 };
+  if (!handler || handler.isShown?.(source) === false)
+    return { ...text(`invalid path. admin commands are:\n${help(source)}`), status: 404 };
+  if (request.method !== "GET" && request.method !== "HEAD" && request.method !== "POST")
+    return { ...text("Method Not Allowed\n"), status: 405 };
+  if (handler.isChange && request.method !== "POST")
+    return { ...text(`Method ${request.method} not allowed, POST required.\n`), status: 405 };
   try {
     return handler.run(source, request.query);
   } catch (error) {
@@ -115,7 +126,9 @@ function shownHandlers(source: AdminSource): [string, Handler][] {
 }
 
 function help(source: AdminSource): string {
-  return shownHandlers(source).map(([path, { about, isChange }]) => `  ${path}${isChange ? " (POST)" : ""}: ${about}\n`).join("");
+  return shownHandlers(source)
+    .map(([path, { about, isChange }]) => `  ${path}${isChange ? " (POST)" : ""}: ${about}\n`)
+    .join("");
 }
 
 function homePage(source: AdminSource): string {
@@ -135,13 +148,22 @@ function escapeHtml(value: string): string {
 
 function configDump(source: AdminSource, query: URLSearchParams): AdminAnswer {
   const resource = query.get("resource") ?? undefined;
-  const dump = buildConfigDump(source, { resource, mask: query.get("mask") ?? undefined, nameRegex: query.get("name_regex") ?? undefined, includeEds: query.has("include_eds") });
+  const dump = buildConfigDump(source, {
+    resource,
+    mask: query.get("mask") ?? undefined,
+    nameRegex: query.get("name_regex") ?? undefined,
+    includeEds: query.has("include_eds"),
+  });
   return dump === undefined ? { ...text(`${resource} not found in config dump\n`), status: 404 } : json(dump);
 }
 
 function listeners({ listeners: all }: AdminSource, query: URLSearchParams): AdminAnswer {
   if (query.get("format") !== "json") {
-    return text(all.active.flatMap(({ listener: { config } }) => config.addresses.map((address) => `${config.name}::${addressText(address)}\n`)).join(""));
+    return text(
+      all.active
+        .flatMap(({ listener: { config } }) => config.addresses.map((address) => `${config.name}::${addressText(address)}\n`))
+        .join(""),
+    );
   }
   return json({
     listener_statuses: all.active.map(({ listener: { config } }): Json => {
@@ -238,8 +260,14 @@ function unready({ clusters, listeners: all }: AdminSource): Json {
   const dump = (name: string, names: readonly string[]): Json[] => (names.length === 0 ? [] : [{ name, target_names: names }]);
   return {
     unready_targets_dumps: [
-      ...dump("clusters", clusters.warming.map(({ cluster }) => cluster.name)),
-      ...dump("listeners", all.warming.map(({ listener }) => listener.config.name)),
+      ...dump(
+        "clusters",
+        clusters.warming.map(({ cluster }) => cluster.name),
+      ),
+      ...dump(
+        "listeners",
+        all.warming.map(({ listener }) => listener.config.name),
+      ),
     ],
   };
 }
@@ -247,7 +275,9 @@ function unready({ clusters, listeners: all }: AdminSource): Json {
 function certificates({ secrets, clock }: AdminSource): Json[] {
   return secrets.known.map((secret): Json => {
     const pem = secret.kind === "trust" ? secret.trustPem : secret.keyPair.chainPem;
-    const details = (pem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? []).map((one) => certificateJson(one, secret.name, clock.nowMs()));
+    const details = (pem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? []).map((one) =>
+      certificateJson(one, secret.name, clock.nowMs()),
+    );
     return secret.kind === "trust" ? { ca_cert: details, cert_chain: [] } : { ca_cert: [], cert_chain: details };
   });
 }

@@ -20,7 +20,12 @@ export type CreateServerConnection = (channel: Channel, handler: ServerHandler) 
 export async function openAdminServer(
   at: Address,
   source: AdminSource,
-  options: { readonly acceptor: Acceptor; readonly fd: number | undefined; readonly createConnection: CreateServerConnection; readonly log: Log },
+  options: {
+    readonly acceptor: Acceptor;
+    readonly fd: number | undefined;
+    readonly createConnection: CreateServerConnection;
+    readonly log: Log;
+  },
 ): Promise<ListeningSocket> {
   const connections = new Set<ServerConnection>();
   const socket = await options.acceptor.listen({ at, fd: options.fd }, (incoming) => {
@@ -78,12 +83,21 @@ class Exchange {
   }
 
   async #write({ status, contentType, body, after }: AdminAnswer): Promise<void> {
-    const headers = new HeaderList(["content-type", contentType, "cache-control", "no-cache, max-age=0", "x-content-type-options", "nosniff"]);
+    const headers = new HeaderList([
+      "content-type",
+      contentType,
+      "cache-control",
+      "no-cache, max-age=0",
+      "x-content-type-options",
+      "nosniff",
+    ]);
     if (typeof body === "string") {
       const bytes = Buffer.from(body, "utf8");
       headers.add("content-length", String(bytes.length));
       this.#stream.writeHead({ status, headers, version: "HTTP/1.1" }, this.#isHead || bytes.length === 0);
-      if (!this.#isHead) for (let at = 0; at < bytes.length && !this.#isGone; at += PART_BYTES) await this.#part(bytes, at, Math.min(bytes.length, at + PART_BYTES), at + PART_BYTES >= bytes.length);
+      if (!this.#isHead)
+        for (let at = 0; at < bytes.length && !this.#isGone; at += PART_BYTES)
+          await this.#part(bytes, at, Math.min(bytes.length, at + PART_BYTES), at + PART_BYTES >= bytes.length);
     } else {
       this.#stream.writeHead({ status, headers, version: "HTTP/1.1" }, this.#isHead);
       if (!this.#isHead) {

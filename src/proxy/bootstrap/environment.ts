@@ -27,7 +27,8 @@ export function readEnvironment(variables: Readonly<Record<string, string | unde
 export function readMark(text: string | undefined): number | undefined {
   if (text === undefined || text === "") return undefined;
   const mark = Number(text);
-  if (!Number.isInteger(mark) || mark <= 0 || mark > 0xffffffff) throw new UserError(`LATEEN_SOCKET_MARK="${text}" is no mark`, { hint: "give a whole number such as 1337 or 0x539" });
+  if (!Number.isInteger(mark) || mark <= 0 || mark > 0xffffffff)
+    throw new UserError(`LATEEN_SOCKET_MARK="${text}" is no mark`, { hint: "give a whole number such as 1337 or 0x539" });
   return mark;
 }
 

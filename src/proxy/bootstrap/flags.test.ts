@@ -4,7 +4,9 @@ import { parseFlags } from "./flags.ts";
 
 test("Envoy's usual command line is taken whole", () => {
   const parsed = parseFlags(
-    "-c etc/envoy.json --service-node sidecar~1 --service-cluster a.b --drain-time-s 45 --drain-strategy immediate --local-address-ip-version v4 --disable-hot-restart --allow-unknown-static-fields -l warning --concurrency 1".split(" "),
+    "-c etc/envoy.json --service-node sidecar~1 --service-cluster a.b --drain-time-s 45 --drain-strategy immediate --local-address-ip-version v4 --disable-hot-restart --allow-unknown-static-fields -l warning --concurrency 1".split(
+      " ",
+    ),
   );
   assert.ok(parsed.kind === "run");
   const { warnings, ...flags } = parsed.flags;
@@ -20,7 +22,11 @@ test("Envoy's usual command line is taken whole", () => {
 const rows: readonly { name: string; argv: string; warns?: RegExp; fails?: RegExp }[] = [
   { name: "--flag=value is taken", argv: "-c x --log-level=debug" },
   { name: "Envoy's short level is taken", argv: "-c x -l warn" },
-  { name: "what is not used is warned of by name", argv: "-c x --component-log-level upstream:debug", warns: /--component-log-level is not used/ },
+  {
+    name: "what is not used is warned of by name",
+    argv: "-c x --component-log-level upstream:debug",
+    warns: /--component-log-level is not used/,
+  },
   { name: "base ids are warned of", argv: "-c x --base-id 7", warns: /--base-id is not used/ },
   { name: "more than one thread is warned of", argv: "-c x --concurrency 4", warns: /--concurrency 4: one thread/ },
   { name: "an unknown flag is refused", argv: "-c x --no-such-flag", fails: /unknown argument "--no-such-flag"[\s\S]*usage:/ },

@@ -52,58 +52,115 @@ interface Draft {
   adminAddressPath?: string;
   restartEpoch?: number;
   isHelp?: boolean;
-  readonly warnings: string[];
+  /** Why the flag does nothing here. */
+  unused?: string;
 }
 
 interface FlagSpec {
   readonly value: string | undefined;
   readonly about: string;
-  readonly read: (draft: Draft, value: string) => void;
+  readonly read: (value: string) => Partial<Draft>;
 }
 
 /** A value that is not taken. */
 class BadValue extends Error {}
 
 const FLAGS: Readonly<Record<string, FlagSpec>> = {
-  "config-path": { value: "FILE", about: "bootstrap, YAML or JSON (short: -c)", read: (d, v) => void (d.configPath = v) },
-  "config-yaml": { value: "TEXT", about: "bootstrap as text, merged over the file's", read: (d, v) => void (d.configYaml = v) },
-  "service-node": { value: "ID", about: "the node's id, before the bootstrap's", read: (d, v) => void (d.serviceNode = v) },
-  "service-cluster": { value: "NAME", about: "the node's cluster, before the bootstrap's", read: (d, v) => void (d.serviceCluster = v) },
-  "service-zone": { value: "ZONE", about: "the node's zone, before the bootstrap's", read: (d, v) => void (d.serviceZone = v) },
-  concurrency: { value: "N", about: "worker threads", read: (d, v) => void (d.concurrency = integer(v)) },
-  "log-level": { value: "LEVEL", about: `${LOG_LEVELS.join(", ")} (short: -l)`, read: (d, v) => void (d.logLevel = readLogLevel(v)) },
-  "log-path": { value: "FILE", about: "where the log goes (default: stderr)", read: (d, v) => void (d.logPath = v) },
-  "drain-time-s": { value: "SECONDS", about: "how long connections drain (default 600)", read: (d, v) => void (d.drainTimeMs = integer(v) * 1000) },
-  "drain-strategy": { value: "gradual|immediate", about: "how connections drain", read: (d, v) => void (d.drainStrategy = oneOf(v, ["gradual", "immediate"])) },
-  "allow-unknown-static-fields": { value: undefined, about: "warn of unknown fields in the bootstrap instead of refusing it", read: (d) => void (d.allowUnknownStaticFields = true) },
-  "allow-unknown-fields": { value: undefined, about: "as --allow-unknown-static-fields", read: (d) => void (d.allowUnknownStaticFields = true) },
-  "reject-unknown-dynamic-fields": { value: undefined, about: "refuse xDS resources with unknown fields", read: (d) => void (d.rejectUnknownDynamicFields = true) },
-  "ignore-unknown-dynamic-fields": { value: undefined, about: "take xDS resources with unknown fields without a warning", read: (d) => void (d.ignoreUnknownDynamicFields = true) },
-  mode: { value: "serve|validate", about: "validate reads the config and leaves", read: (d, v) => void (d.mode = oneOf(v, ["serve", "validate"])) },
-  "admin-address-path": { value: "FILE", about: "where the admin's address is written", read: (d, v) => void (d.adminAddressPath = v) },
-  "restart-epoch": { value: "N", about: "0: there is no hot restart", read: (d, v) => void (d.restartEpoch = integer(v)) },
-  "component-log-level": { value: "LIST", about: "taken and not used", read: (d) => unused(d, "component-log-level", "there is one level for all") },
-  "log-format": { value: "FORMAT", about: "taken and not used", read: (d) => unused(d, "log-format", "the log has one format") },
-  "log-format-escaped": { value: undefined, about: "taken and not used", read: (d) => unused(d, "log-format-escaped", "lines are always escaped") },
-  "parent-shutdown-time-s": { value: "SECONDS", about: "taken and not used", read: (d) => unused(d, "parent-shutdown-time-s", "there is no hot restart") },
-  "base-id": { value: "N", about: "taken and not used", read: (d) => unused(d, "base-id", "no memory is shared between processes") },
-  "base-id-path": { value: "FILE", about: "taken and not used", read: (d) => unused(d, "base-id-path", "no memory is shared between processes") },
-  "use-dynamic-base-id": { value: undefined, about: "taken and not used", read: (d) => unused(d, "use-dynamic-base-id", "no memory is shared between processes") },
-  "local-address-ip-version": { value: "v4|v6", about: "taken and not used", read: (d, v) => {
-    if (oneOf(v, ["v4", "v6"]) === "v6") unused(d, "local-address-ip-version", "the local address is of the family of each connection");
-  } },
+  "config-path": { value: "FILE", about: "bootstrap, YAML or JSON (short: -c)", read: (v) => ({ configPath: v }) },
+  "config-yaml": { value: "TEXT", about: "bootstrap as text, merged over the file's", read: (v) => ({ configYaml: v }) },
+  "service-node": { value: "ID", about: "the node's id, before the bootstrap's", read: (v) => ({ serviceNode: v }) },
+  "service-cluster": { value: "NAME", about: "the node's cluster, before the bootstrap's", read: (v) => ({ serviceCluster: v }) },
+  "service-zone": { value: "ZONE", about: "the node's zone, before the bootstrap's", read: (v) => ({ serviceZone: v }) },
+  concurrency: { value: "N", about: "worker threads", read: (v) => ({ concurrency: integer(v) }) },
+  "log-level": { value: "LEVEL", about: `${LOG_LEVELS.join(", ")} (short: -l)`, read: (v) => ({ logLevel: readLogLevel(v) }) },
+  "log-path": { value: "FILE", about: "where the log goes (default: stderr)", read: (v) => ({ logPath: v }) },
+  "drain-time-s": {
+    value: "SECONDS",
+    about: "how long connections drain (default 600)",
+    read: (v) => ({ drainTimeMs: integer(v) * 1000 }),
+  },
+  "drain-strategy": {
+    value: "gradual|immediate",
+    about: "how connections drain",
+    read: (v) => ({ drainStrategy: oneOf(v, ["gradual", "immediate"]) }),
+  },
+  "allow-unknown-static-fields": {
+    value: undefined,
+    about: "warn of unknown fields in the bootstrap instead of refusing it",
+    read: () => ({ allowUnknownStaticFields: true }),
+  },
+  "allow-unknown-fields": {
+    value: undefined,
+    about: "as --allow-unknown-static-fields",
+    read: () => ({ allowUnknownStaticFields: true }),
+  },
+  "reject-unknown-dynamic-fields": {
+    value: undefined,
+    about: "refuse xDS resources with unknown fields",
+    read: () => ({ rejectUnknownDynamicFields: true }),
+  },
+  "ignore-unknown-dynamic-fields": {
+    value: undefined,
+    about: "take xDS resources with unknown fields without a warning",
+    read: () => ({ ignoreUnknownDynamicFields: true }),
+  },
+  mode: {
+    value: "serve|validate",
+    about: "validate reads the config and leaves",
+    read: (v) => ({ mode: oneOf(v, ["serve", "validate"]) }),
+  },
+  "admin-address-path": { value: "FILE", about: "where the admin's address is written", read: (v) => ({ adminAddressPath: v }) },
+  "restart-epoch": { value: "N", about: "0: there is no hot restart", read: (v) => ({ restartEpoch: integer(v) }) },
+  "component-log-level": {
+    value: "LIST",
+    about: "taken and not used",
+    read: () => unused("component-log-level", "there is one level for all"),
+  },
+  "log-format": { value: "FORMAT", about: "taken and not used", read: () => unused("log-format", "the log has one format") },
+  "log-format-escaped": {
+    value: undefined,
+    about: "taken and not used",
+    read: () => unused("log-format-escaped", "lines are always escaped"),
+  },
+  "parent-shutdown-time-s": {
+    value: "SECONDS",
+    about: "taken and not used",
+    read: () => unused("parent-shutdown-time-s", "there is no hot restart"),
+  },
+  "base-id": { value: "N", about: "taken and not used", read: () => unused("base-id", "no memory is shared between processes") },
+  "base-id-path": {
+    value: "FILE",
+    about: "taken and not used",
+    read: () => unused("base-id-path", "no memory is shared between processes"),
+  },
+  "use-dynamic-base-id": {
+    value: undefined,
+    about: "taken and not used",
+    read: () => unused("use-dynamic-base-id", "no memory is shared between processes"),
+  },
+  "local-address-ip-version": {
+    value: "v4|v6",
+    about: "taken and not used",
+    read: (v) =>
+      oneOf(v, ["v4", "v6"]) === "v4" ? {} : unused("local-address-ip-version", "the local address is of the family of each connection"),
+  },
   // What it switches off does not exist, so it is met.
-  "disable-hot-restart": { value: undefined, about: "met: there is no hot restart", read: () => undefined },
-  "cpuset-threads": { value: undefined, about: "taken and not used", read: (d) => unused(d, "cpuset-threads", "give --concurrency") },
-  "file-flush-interval-msec": { value: "MS", about: "taken and not used", read: (d) => unused(d, "file-flush-interval-msec", "access logs are written within a second") },
-  "hot-restart-version": { value: undefined, about: "print \"disabled\" and leave", read: (d) => void (d.isHelp = true) },
+  "disable-hot-restart": { value: undefined, about: "met: there is no hot restart", read: () => ({}) },
+  "cpuset-threads": { value: undefined, about: "taken and not used", read: () => unused("cpuset-threads", "give --concurrency") },
+  "file-flush-interval-msec": {
+    value: "MS",
+    about: "taken and not used",
+    read: () => unused("file-flush-interval-msec", "access logs are written within a second"),
+  },
+  "hot-restart-version": { value: undefined, about: 'print "disabled" and leave', read: () => ({ isHelp: true }) },
 };
 
 const SHORT: Readonly<Record<string, string>> = { c: "config-path", l: "log-level", h: "help" };
 
 /** Reads arguments as Envoy does: "--flag value", "--flag=value", "-c value". */
 export function parseFlags(argv: readonly string[]): ParsedFlags {
-  const draft: Draft = { warnings: [] };
+  const draft: Draft = {};
+  const warnings: string[] = [];
   for (let i = 0; i < argv.length; i++) {
     const argument = argv[i] as string;
     const [, dashes = "", text = "", inline] = /^(--?)([^=]*)(?:=([\s\S]*))?$/.exec(argument) ?? [];
@@ -119,17 +176,20 @@ export function parseFlags(argv: readonly string[]): ParsedFlags {
     }
     if (spec.value === undefined && value !== undefined) return { kind: "usage", message: `--${name} takes no value` };
     try {
-      spec.read(draft, value ?? "");
+      const { unused: warning, ...values } = spec.read(value ?? "");
+      Object.assign(draft, values);
+      if (warning !== undefined) warnings.push(warning);
     } catch (error) {
       if (error instanceof BadValue) return { kind: "usage", message: `--${name}: ${error.message}` };
       throw error;
     }
   }
   if (draft.isHelp) return { kind: "help", text: "disabled\n" };
-  if (draft.configPath === undefined && draft.configYaml === undefined) return { kind: "usage", message: `a bootstrap is needed: -c FILE or --config-yaml TEXT\n\n${helpText()}` };
+  if (draft.configPath === undefined && draft.configYaml === undefined)
+    return { kind: "usage", message: `a bootstrap is needed: -c FILE or --config-yaml TEXT\n\n${helpText()}` };
   if (draft.restartEpoch) return { kind: "usage", message: "--restart-epoch: there is no hot restart, so the epoch is 0" };
   const concurrency = draft.concurrency ?? 1;
-  const warnings = concurrency > 1 ? [...draft.warnings, `--concurrency ${concurrency}: one thread is used`] : draft.warnings;
+  if (concurrency > 1) warnings.push(`--concurrency ${concurrency}: one thread is used`);
   return {
     kind: "run",
     flags: {
@@ -161,7 +221,9 @@ export function readLogLevel(text: string): LogLevel {
 }
 
 function helpText(): string {
-  const lines = Object.entries(FLAGS).map(([name, { value, about }]) => `  ${`--${name}${value === undefined ? "" : ` ${value}`}`.padEnd(40)} ${about}`);
+  const lines = Object.entries(FLAGS).map(
+    ([name, { value, about }]) => `  ${`--${name}${value === undefined ? "" : ` ${value}`}`.padEnd(40)} ${about}`,
+  );
   return `usage: lateen proxy -c FILE [flags]\n\n${lines.join("\n")}\n`;
 }
 
@@ -176,6 +238,6 @@ function oneOf<const T extends string>(text: string, allowed: readonly T[]): T {
   return found;
 }
 
-function unused(draft: Draft, name: string, why: string): void {
-  draft.warnings.push(`--${name} is not used: ${why}`);
+function unused(name: string, why: string): Partial<Draft> {
+  return { unused: `--${name} is not used: ${why}` };
 }

@@ -13,7 +13,15 @@ const LINE_CHARS_MAX = 8192;
 const STDERR = 2;
 
 /** Makes the log. Throws a UserError when the file cannot be opened. */
-export function createLog({ level, path, component = "main" }: { readonly level: LogLevel; readonly path?: string | undefined; readonly component?: string }): LeveledLog {
+export function createLog({
+  level,
+  path,
+  component = "main",
+}: {
+  readonly level: LogLevel;
+  readonly path?: string | undefined;
+  readonly component?: string;
+}): LeveledLog {
   let fd = STDERR;
   if (path !== undefined) {
     try {
@@ -47,5 +55,7 @@ function clean(text: string): string {
 }
 
 function formatFields(fields: LogFields): string {
-  return Object.entries(fields).map(([key, value]) => ` ${key}=${clean(typeof value === "string" ? value : (JSON.stringify(value) ?? "undefined"))}`).join("");
+  return Object.entries(fields)
+    .map(([key, value]) => ` ${key}=${clean(typeof value === "string" ? value : (JSON.stringify(value) ?? "undefined"))}`)
+    .join("");
 }

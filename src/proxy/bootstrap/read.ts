@@ -15,7 +15,8 @@ const FILE_BYTES_MAX = 64 * 1024 * 1024;
 const ALIASES_MAX = 100;
 
 /** Where an unknown extension changes nothing that is served: it is left out with a warning. Elsewhere it is refused. */
-const OPTIONAL = /^(bootstrap_extensions|bootstrapExtensions|layered_runtime|layeredRuntime|stats_sinks|statsSinks|stats_config|statsConfig|typed_dns_resolver_config|typedDnsResolverConfig|fatal_actions|fatalActions|watchdogs?|default_regex_engine|defaultRegexEngine|overload_manager|overloadManager|tracing|admin)\b/;
+const OPTIONAL =
+  /^(bootstrap_extensions|bootstrapExtensions|layered_runtime|layeredRuntime|stats_sinks|statsSinks|stats_config|statsConfig|typed_dns_resolver_config|typedDnsResolverConfig|fatal_actions|fatalActions|watchdogs?|default_regex_engine|defaultRegexEngine|overload_manager|overloadManager|tracing|admin)\b/;
 
 /** What there is to read. */
 export interface BootstrapInput {

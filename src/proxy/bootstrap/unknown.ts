@@ -21,7 +21,10 @@ export function findUnknown(schema: DescMessage, json: unknown, registry: Regist
 
   function walkMessage(desc: DescMessage, value: unknown, path: string, depth: number): void {
     if (!isObject(value) || depth > DEPTH_MAX) return;
-    if (desc.typeName === "google.protobuf.Any") return walkAny(value, path, depth);
+    if (desc.typeName === "google.protobuf.Any") {
+      walkAny(value, path, depth);
+      return;
+    }
     if (desc.typeName.startsWith("google.protobuf.")) return;
     for (const [key, inner] of Object.entries(value)) {
       const field = desc.fields.find((candidate) => candidate.name === key || candidate.jsonName === key);

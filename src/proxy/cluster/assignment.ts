@@ -24,20 +24,24 @@ export function readAssignment(assignment: ClusterLoadAssignment | undefined): A
   if (!assignment) return { hosts: [], overprovisioningPercent: 140, warnings: [] };
   const warnings: string[] = [];
   const { policy } = assignment;
-  if (policy) for (const field of unsupportedFields(ClusterLoadAssignment_PolicySchema, policy, new Set(["overprovisioningFactor"]))) warnings.push(`policy.${field}`);
+  if (policy)
+    for (const field of unsupportedFields(ClusterLoadAssignment_PolicySchema, policy, new Set(["overprovisioningFactor"])))
+      warnings.push(`policy.${field}`);
   const hosts = assignment.endpoints.flatMap((locality, i) => readLocality(locality, i, warnings));
   return { hosts, overprovisioningPercent: policy?.overprovisioningFactor ?? 140, warnings };
 }
 
 function readLocality(locality: LocalityLbEndpoints, at: number, warnings: string[]): HostUpdate[] {
   if (locality.priority > PRIORITY_MAX) throw new ConfigRefused(`endpoints[${at}]: priority ${locality.priority} is over ${PRIORITY_MAX}`);
-  if (locality.lbConfig.case === "ledsClusterLocalityConfig") throw new ConfigRefused(`endpoints[${at}]: leds_cluster_locality_config is not supported`);
+  if (locality.lbConfig.case === "ledsClusterLocalityConfig")
+    throw new ConfigRefused(`endpoints[${at}]: leds_cluster_locality_config is not supported`);
   const endpoints = locality.lbConfig.case === "loadBalancerEndpoints" ? locality.lbConfig.value.lbEndpoints : locality.lbEndpoints;
   const { region = "", zone = "", subZone = "" } = locality.locality ?? {};
   const place = { region, zone, subZone };
   return endpoints.flatMap((endpoint, i) => {
     const health = readHealth(endpoint.healthStatus);
-    if (endpoint.hostIdentifier.case === "endpointName") throw new ConfigRefused(`endpoints[${at}].lb_endpoints[${i}]: endpoint_name is not supported`);
+    if (endpoint.hostIdentifier.case === "endpointName")
+      throw new ConfigRefused(`endpoints[${at}].lb_endpoints[${i}]: endpoint_name is not supported`);
     if (endpoint.hostIdentifier.value?.additionalAddresses.length) warnings.push("additional_addresses");
     return [
       {

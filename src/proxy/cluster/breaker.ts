@@ -32,7 +32,9 @@ export class CircuitBreaker {
   /** Takes one retry; call endRetry for each true. */
   tryStartRetry(): boolean {
     const budget = this.config.retryBudget;
-    const limit = budget ? Math.max(budget.concurrencyMin, Math.floor(((this.requests + this.pending) * budget.percent) / 100)) : this.config.retriesMax;
+    const limit = budget
+      ? Math.max(budget.concurrencyMin, Math.floor(((this.requests + this.pending) * budget.percent) / 100))
+      : this.config.retriesMax;
     if (this.#retries >= limit) return false;
     this.#retries += 1;
     return true;

@@ -4,21 +4,24 @@
  */
 import { durationMs } from "@bufbuild/protobuf/wkt";
 import { messageOf } from "../../base/errors.ts";
-import { CircuitBreakers_ThresholdsSchema, type CircuitBreakers_Thresholds } from "../../gen/envoy/config/cluster/v3/circuit_breaker_pb.ts";
+import { type CircuitBreakers_Thresholds, CircuitBreakers_ThresholdsSchema } from "../../gen/envoy/config/cluster/v3/circuit_breaker_pb.ts";
 import {
   type Cluster,
   Cluster_CommonLbConfigSchema,
+  Cluster_LbSubsetConfigSchema,
+  ClusterSchema,
   Cluster_DiscoveryType as DiscoveryType,
   Cluster_DnsLookupFamily as DnsFamily,
   Cluster_LbPolicy as LbPolicy,
   Cluster_LbSubsetConfig_LbSubsetFallbackPolicy as SubsetFallback,
-  Cluster_LbSubsetConfigSchema,
-  ClusterSchema,
 } from "../../gen/envoy/config/cluster/v3/cluster_pb.ts";
 import type { BindConfig } from "../../gen/envoy/config/core/v3/address_pb.ts";
 import type { ConfigSource } from "../../gen/envoy/config/core/v3/config_source_pb.ts";
 import type { ClusterLoadAssignment } from "../../gen/envoy/config/endpoint/v3/endpoint_pb.ts";
-import { type HttpProtocolOptions, HttpProtocolOptionsSchema } from "../../gen/envoy/extensions/upstreams/http/v3/http_protocol_options_pb.ts";
+import {
+  type HttpProtocolOptions,
+  HttpProtocolOptionsSchema,
+} from "../../gen/envoy/extensions/upstreams/http/v3/http_protocol_options_pb.ts";
 import { ConfigRefused, type DataSourceReader, readSocketOptions } from "../config/address.ts";
 import { isOfType, unpackAny } from "../config/any.ts";
 import { unsupportedFields } from "../config/fields.ts";
@@ -39,7 +42,12 @@ export type DiscoveryConfig =
       readonly respectTtl: boolean;
       readonly family: 4 | 6 | "any";
     }
-  | { readonly kind: "eds"; readonly serviceName: string; readonly source: ConfigSource | undefined; readonly initialFetchTimeoutMs: number }
+  | {
+      readonly kind: "eds";
+      readonly serviceName: string;
+      readonly source: ConfigSource | undefined;
+      readonly initialFetchTimeoutMs: number;
+    }
   | { readonly kind: "original-dst"; readonly portOverride: number | undefined; readonly cleanupMs: number };
 
 /** Which wire format a request takes. */
@@ -97,7 +105,8 @@ export interface ClusterConfig {
   readonly socket: UpstreamTlsConfig | undefined;
   readonly bind: { readonly from: string | undefined; readonly mark: number | undefined };
   readonly destinationService: { readonly host: string; readonly name: string; readonly namespace: string } | undefined;
-  readonly closeOnHostRemoval: boolean;
+  /** A change of hosts ends the use of all connections. */
+  readonly drainsOnHostChange: boolean;
 }
 
 /** What reading gives. */
@@ -149,25 +158,61 @@ export function readCluster(cluster: Cluster, options: ReadClusterOptions): Read
     socket: readUpstreamSocket(cluster.transportSocket, options.reader, warn),
     bind: readBind(cluster, options, warn),
     destinationService: readDestinationService(cluster),
-    closeOnHostRemoval: cluster.ignoreHealthOnHostRemoval || (common?.closeConnectionsOnHostSetChange ?? false),
+    drainsOnHostChange: common?.closeConnectionsOnHostSetChange ?? false,
   };
   if (cluster.lbConfig.case && cluster.lbConfig.case !== "leastRequestLbConfig" && cluster.lbConfig.case !== "originalDstLbConfig") {
-    if (cluster.lbConfig.case !== "roundRobinLbConfig" || cluster.lbConfig.value.slowStartConfig) warn(`${cluster.lbConfig.case} (its sizes and slow start)`);
+    if (cluster.lbConfig.case !== "roundRobinLbConfig" || cluster.lbConfig.value.slowStartConfig)
+      warn(`${cluster.lbConfig.case} (its sizes and slow start)`);
   }
   return { config, warnings: [...new Set(warnings)] };
 }
 
 const SUPPORTED: ReadonlySet<string> = new Set([
-  "name", "altStatName", "type", "edsClusterConfig", "connectTimeout", "perConnectionBufferLimitBytes", "lbPolicy", "loadAssignment",
-  "maxRequestsPerConnection", "circuitBreakers", "commonHttpProtocolOptions", "httpProtocolOptions", "http2ProtocolOptions",
-  "typedExtensionProtocolOptions", "dnsRefreshRate", "dnsFailureRefreshRate", "respectDnsTtl", "dnsLookupFamily", "cleanupInterval",
-  "upstreamBindConfig", "lbSubsetConfig", "ringHashLbConfig", "maglevLbConfig", "originalDstLbConfig", "leastRequestLbConfig",
-  "roundRobinLbConfig", "commonLbConfig", "transportSocket", "transportSocketMatches", "metadata", "protocolSelection",
-  "ignoreHealthOnHostRemoval", "waitForWarmOnInit",
+  "name",
+  "altStatName",
+  "type",
+  "edsClusterConfig",
+  "connectTimeout",
+  "perConnectionBufferLimitBytes",
+  "lbPolicy",
+  "loadAssignment",
+  "maxRequestsPerConnection",
+  "circuitBreakers",
+  "commonHttpProtocolOptions",
+  "httpProtocolOptions",
+  "http2ProtocolOptions",
+  "typedExtensionProtocolOptions",
+  "dnsRefreshRate",
+  "dnsFailureRefreshRate",
+  "respectDnsTtl",
+  "dnsLookupFamily",
+  "cleanupInterval",
+  "upstreamBindConfig",
+  "lbSubsetConfig",
+  "ringHashLbConfig",
+  "maglevLbConfig",
+  "originalDstLbConfig",
+  "leastRequestLbConfig",
+  "roundRobinLbConfig",
+  "commonLbConfig",
+  "transportSocket",
+  "transportSocketMatches",
+  "metadata",
+  "protocolSelection",
+  "ignoreHealthOnHostRemoval",
+  "waitForWarmOnInit",
   // Keep-alive is on for every connection; the statistics are made anyway.
-  "upstreamConnectionOptions", "trackClusterStats", "trackTimeoutBudgets",
+  "upstreamConnectionOptions",
+  "trackClusterStats",
+  "trackTimeoutBudgets",
 ]);
-const COMMON_LB: ReadonlySet<string> = new Set(["healthyPanicThreshold", "localityWeightedLbConfig", "zoneAwareLbConfig", "closeConnectionsOnHostSetChange", "updateMergeWindow"]);
+const COMMON_LB: ReadonlySet<string> = new Set([
+  "healthyPanicThreshold",
+  "localityWeightedLbConfig",
+  "zoneAwareLbConfig",
+  "closeConnectionsOnHostSetChange",
+  "updateMergeWindow",
+]);
 
 function readDiscovery(cluster: Cluster): DiscoveryConfig {
   const type = cluster.clusterDiscoveryType;
@@ -194,12 +239,22 @@ function readDiscovery(cluster: Cluster): DiscoveryConfig {
       const eds = cluster.edsClusterConfig;
       if (!eds?.edsConfig) throw new ConfigRefused("an EDS cluster needs eds_cluster_config.eds_config");
       const timeout = eds.edsConfig.initialFetchTimeout;
-      return { kind: "eds", serviceName: eds.serviceName || cluster.name, source: eds.edsConfig, initialFetchTimeoutMs: timeout ? durationMs(timeout) : 15_000 };
+      return {
+        kind: "eds",
+        serviceName: eds.serviceName || cluster.name,
+        source: eds.edsConfig,
+        initialFetchTimeoutMs: timeout ? durationMs(timeout) : 15_000,
+      };
     }
     case DiscoveryType.ORIGINAL_DST: {
       const lb = cluster.lbConfig.case === "originalDstLbConfig" ? cluster.lbConfig.value : undefined;
-      if (lb?.useHttpHeader || lb?.metadataKey) throw new ConfigRefused("original_dst_lb_config: use_http_header and metadata_key are not supported");
-      return { kind: "original-dst", portOverride: lb?.upstreamPortOverride, cleanupMs: cluster.cleanupInterval ? durationMs(cluster.cleanupInterval) : 5000 };
+      if (lb?.useHttpHeader || lb?.metadataKey)
+        throw new ConfigRefused("original_dst_lb_config: use_http_header and metadata_key are not supported");
+      return {
+        kind: "original-dst",
+        portOverride: lb?.upstreamPortOverride,
+        cleanupMs: cluster.cleanupInterval ? durationMs(cluster.cleanupInterval) : 5000,
+      };
     }
     default:
       throw new ConfigRefused(`discovery type ${kind} is not known`);
@@ -229,10 +284,20 @@ function readPolicy(cluster: Cluster, discovery: DiscoveryConfig): LbKind {
 function readSubset(cluster: Cluster, warn: (field: string) => void): SubsetConfig | undefined {
   const config = cluster.lbSubsetConfig;
   if (!config) return undefined;
-  for (const field of unsupportedFields(Cluster_LbSubsetConfigSchema, config, new Set(["fallbackPolicy", "defaultSubset", "subsetSelectors"]))) warn(`lb_subset_config.${field}`);
+  for (const field of unsupportedFields(
+    Cluster_LbSubsetConfigSchema,
+    config,
+    new Set(["fallbackPolicy", "defaultSubset", "subsetSelectors"]),
+  ))
+    warn(`lb_subset_config.${field}`);
   return {
     selectors: config.subsetSelectors.map(({ keys }) => [...keys].sort()),
-    fallback: config.fallbackPolicy === SubsetFallback.ANY_ENDPOINT ? "any" : config.fallbackPolicy === SubsetFallback.DEFAULT_SUBSET ? "default" : "none",
+    fallback:
+      config.fallbackPolicy === SubsetFallback.ANY_ENDPOINT
+        ? "any"
+        : config.fallbackPolicy === SubsetFallback.DEFAULT_SUBSET
+          ? "default"
+          : "none",
     defaultSubset: config.defaultSubset ?? {},
   };
 }
@@ -254,7 +319,15 @@ function readBreaker(cluster: Cluster, warn: (field: string) => void): BreakerCo
   };
 }
 
-const THRESHOLDS: ReadonlySet<string> = new Set(["priority", "maxConnections", "maxPendingRequests", "maxRequests", "maxRetries", "retryBudget", "trackRemaining"]);
+const THRESHOLDS: ReadonlySet<string> = new Set([
+  "priority",
+  "maxConnections",
+  "maxPendingRequests",
+  "maxRequests",
+  "maxRetries",
+  "retryBudget",
+  "trackRemaining",
+]);
 
 interface HttpOptions {
   readonly protocol: UpstreamProtocol;
@@ -271,7 +344,8 @@ interface HttpOptions {
 function readHttpOptions(cluster: Cluster, warn: (field: string) => void): HttpOptions {
   let typed: HttpProtocolOptions | undefined;
   for (const [key, any] of Object.entries(cluster.typedExtensionProtocolOptions)) {
-    if (!isOfType(any, HttpProtocolOptionsSchema)) throw new ConfigRefused(`typed_extension_protocol_options "${key}" (${any.typeUrl}) is not supported`);
+    if (!isOfType(any, HttpProtocolOptionsSchema))
+      throw new ConfigRefused(`typed_extension_protocol_options "${key}" (${any.typeUrl}) is not supported`);
     typed = unpackAny(any, HttpProtocolOptionsSchema);
   }
   if (typed) for (const field of unsupportedFields(HttpProtocolOptionsSchema, typed, TYPED)) warn(`http_protocol_options.${field}`);
@@ -305,14 +379,24 @@ function readHttpOptions(cluster: Cluster, warn: (field: string) => void): HttpO
   };
 }
 
-const TYPED: ReadonlySet<string> = new Set(["commonHttpProtocolOptions", "explicitHttpConfig", "useDownstreamProtocolConfig", "autoConfig"]);
+const TYPED: ReadonlySet<string> = new Set([
+  "commonHttpProtocolOptions",
+  "explicitHttpConfig",
+  "useDownstreamProtocolConfig",
+  "autoConfig",
+]);
 
-function readBind(cluster: Cluster, options: ReadClusterOptions, warn: (field: string) => void): { from: string | undefined; mark: number | undefined } {
+function readBind(
+  cluster: Cluster,
+  options: ReadClusterOptions,
+  warn: (field: string) => void,
+): { from: string | undefined; mark: number | undefined } {
   const bind = cluster.upstreamBindConfig ?? options.bind;
   const { mark, unsupported } = readSocketOptions(bind?.socketOptions ?? []);
   for (const name of unsupported) warn(`upstream_bind_config.${name}`);
   if (bind?.sourceAddress?.portSpecifier.value) warn("upstream_bind_config.source_address.port_value");
-  if (bind && (bind.extraSourceAddresses.length > 0 || bind.additionalSourceAddresses.length > 0 || bind.localAddressSelector)) warn("upstream_bind_config: more than one source address");
+  if (bind && (bind.extraSourceAddresses.length > 0 || bind.additionalSourceAddresses.length > 0 || bind.localAddressSelector))
+    warn("upstream_bind_config: more than one source address");
   const from = bind?.sourceAddress?.address;
   return { from: !from || from === "0.0.0.0" || from === "::" ? undefined : from, mark: mark ?? options.mark };
 }

@@ -3,17 +3,25 @@
  * config makes a new cluster, and this one drains. Source: Envoy, Cluster manager.
  */
 import type { Clock, Timer } from "../../base/clock.ts";
-import { isIpText } from "../listener/cidr.ts";
 import type { Log } from "../../base/log.ts";
 import type { Random } from "../../base/random.ts";
-import { type Address, type Channel, type ChannelHandler, type CloseReason, MESH_WATERMARKS } from "../../net/channel.ts";
+import { type Address, type ChannelHandler, type CloseReason, MESH_WATERMARKS } from "../../net/channel.ts";
 import type { DialOptions, Network } from "../../net/dial.ts";
 import { type HttpLimits, MESH_HTTP_LIMITS } from "../../net/http/stream.ts";
 import type { MetricsRegistry } from "../../telemetry/metrics.ts";
 import type { SecretStore } from "../config/secret-store.ts";
-import { createUpstreamSlot, type TlsContextSlot, type TlsFactory } from "../config/tls-context.ts";
 import type { UpstreamTlsConfig } from "../config/tls-config.ts";
-import type { LoadBalancerContext, UpstreamCluster, UpstreamConnectHandler, UpstreamHost, UpstreamRequest, UpstreamStream, UpstreamStreamHandler } from "../types.ts";
+import { createUpstreamSlot, type TlsContextSlot, type TlsFactory } from "../config/tls-context.ts";
+import { isIpText } from "../listener/cidr.ts";
+import type {
+  LoadBalancerContext,
+  UpstreamCluster,
+  UpstreamConnectHandler,
+  UpstreamHost,
+  UpstreamRequest,
+  UpstreamStream,
+  UpstreamStreamHandler,
+} from "../types.ts";
 import { type Assignment, readAssignment } from "./assignment.ts";
 import { CircuitBreaker } from "./breaker.ts";
 import type { ClusterConfig } from "./cluster-config.ts";
@@ -59,6 +67,8 @@ export class Cluster implements UpstreamCluster {
   #balancer: LoadBalancer | SubsetBalancer | undefined;
   #overprovisioningPercent = 140;
   #hasHosts = false;
+  /** Its maker has it: only then is anything told. */
+  #isMade = false;
   #isWarm = false;
   #isClosed = false;
   #stats: ClusterStats | undefined;
@@ -80,7 +90,14 @@ export class Cluster implements UpstreamCluster {
     this.#sockets = [...config.sockets, { name: "", match: {}, tls: config.socket }].map(({ match, tls }) => ({
       match,
       config: tls,
-      slot: tls && createUpstreamSlot(tls, context.tls, { secrets: context.secrets, log: context.log, owner: `cluster "${config.name}"`, onReady: () => this.#checkWarm() }),
+      slot:
+        tls &&
+        createUpstreamSlot(tls, context.tls, {
+          secrets: context.secrets,
+          log: context.log,
+          owner: `cluster "${config.name}"`,
+          onReady: () => this.#checkWarm(),
+        }),
     }));
     const { discovery } = config;
     switch (discovery.kind) {
@@ -103,7 +120,10 @@ export class Cluster implements UpstreamCluster {
       case "eds":
         break;
     }
-    queueMicrotask(() => this.#checkWarm());
+    queueMicrotask(() => {
+      this.#isMade = true;
+      this.#checkWarm();
+    });
   }
 
   get name(): string {
@@ -136,6 +156,7 @@ export class Cluster implements UpstreamCluster {
   applyAssignment(assignment: Assignment): void {
     if (this.#isClosed) return;
     const seen = new Set<string>();
+    let isChanged = false;
     for (const update of assignment.hosts) {
       const key = hostKey(update.address);
       if (seen.has(key)) continue;
@@ -143,10 +164,18 @@ export class Cluster implements UpstreamCluster {
       const known = this.#hosts.get(key);
       if (known?.update(update)) known.drainPools();
       const host = known ?? new Host(update);
-      if (!known) this.#hosts.set(key, host);
+      if (!known) {
+        this.#hosts.set(key, host);
+        isChanged = true;
+      }
       host.usesMutualTls = this.#isMutualTls(host);
     }
-    for (const [key, host] of this.#hosts) if (!seen.has(key)) this.#remove(key, host);
+    for (const [key, host] of this.#hosts) {
+      if (seen.has(key)) continue;
+      this.#remove(key, host);
+      isChanged = true;
+    }
+    if (isChanged && this.config.drainsOnHostChange) for (const host of this.#hosts.values()) host.drainPools();
     this.#overprovisioningPercent = assignment.overprovisioningPercent;
     this.#rebalance();
     this.#hasHosts = true;
@@ -290,7 +319,8 @@ export class Cluster implements UpstreamCluster {
   }
 
   #checkWarm(): void {
-    if (this.#isWarm || this.#isClosed || !this.#hasHosts || this.#sockets.some(({ slot }) => slot && !slot.isReady)) return;
+    if (!this.#isMade || this.#isWarm || this.#isClosed || !this.#hasHosts || this.#sockets.some(({ slot }) => slot && !slot.isReady))
+      return;
     this.#isWarm = true;
     this.#onWarm();
   }

@@ -75,7 +75,9 @@ export class DnsDiscovery {
       if (isChanged) this.#publish();
     } catch (error) {
       if (this.#isClosed) return;
-      log.warn(`cluster "${clusterName}": ${host} cannot be resolved: ${messageOf(error)}; ${name.addresses?.length ? "what was found last stays" : "it has no host"}`);
+      log.warn(
+        `cluster "${clusterName}": ${host} cannot be resolved: ${messageOf(error)}; ${name.addresses?.length ? "what was found last stays" : "it has no host"}`,
+      );
       if (name.addresses === undefined) {
         name.addresses = [];
         this.#publish();
@@ -87,7 +89,11 @@ export class DnsDiscovery {
   #publish(): void {
     if (this.#isClosed || this.#names.some(({ addresses }) => addresses === undefined)) return;
     const hosts = this.#names.flatMap(({ host, addresses }) =>
-      (addresses ?? []).map((address) => ({ ...host, hostname: host.hostname || host.address.host, address: { host: address, port: host.address.port } })),
+      (addresses ?? []).map((address) => ({
+        ...host,
+        hostname: host.hostname || host.address.host,
+        address: { host: address, port: host.address.port },
+      })),
     );
     this.#options.onHosts({ ...this.#assignment, hosts });
   }

@@ -15,7 +15,15 @@ function setUp(options: { readonly breaker?: Partial<BreakerConfig>; readonly po
   const clock = new FakeClock();
   const context = createClusterContext(clock);
   const breaker = new CircuitBreaker({ ...WIDE, ...options.breaker });
-  const host = { activeRequests: 0, activeConnections: 0, connectionsTotal: 0, connectFailures: 0, requestsTotal: 0, requestSuccesses: 0, requestErrors: 0 };
+  const host = {
+    activeRequests: 0,
+    activeConnections: 0,
+    connectionsTotal: 0,
+    connectFailures: 0,
+    requestsTotal: 0,
+    requestSuccesses: 0,
+    requestErrors: 0,
+  };
   const pool = new HttpPool({
     clock,
     dialer: context.network.dialer,
@@ -72,7 +80,10 @@ test("HTTP/2: streams share a connection until it is full", async () => {
   for (let i = 0; i < 3; i++) send();
   assert.equal(context.dials.length, 2, "one connection takes two streams");
   for (const dial of context.dials) dial.connect();
-  assert.deepEqual(context.connections.map(({ streams }) => streams.length), [2, 1]);
+  assert.deepEqual(
+    context.connections.map(({ streams }) => streams.length),
+    [2, 1],
+  );
 });
 
 test("a connection that drains takes no more, and those in line get another", async () => {
@@ -112,11 +123,26 @@ for (const { name, phase, want } of failures) {
 }
 
 const resets = [
-  { name: "a connection that dies before the first answer on it is not stale", reused: false, want: { kind: "reset", flag: "UC", stale: false }, reset: "connection-closed" },
-  { name: "a connection that has served and dies without an answer is stale", reused: true, want: { kind: "reset", flag: "UC", stale: true }, reset: "connection-closed" },
+  {
+    name: "a connection that dies before the first answer on it is not stale",
+    reused: false,
+    want: { kind: "reset", flag: "UC", stale: false },
+    reset: "connection-closed",
+  },
+  {
+    name: "a connection that has served and dies without an answer is stale",
+    reused: true,
+    want: { kind: "reset", flag: "UC", stale: true },
+    reset: "connection-closed",
+  },
   { name: "a refused stream may be repeated", reused: true, want: { kind: "refused", flag: "UR", stale: false }, reset: "refused" },
   { name: "a peer's reset", reused: true, want: { kind: "reset", flag: "UR", stale: false }, reset: "remote-reset" },
-  { name: "a peer that breaks the protocol", reused: false, want: { kind: "protocol-error", flag: "UPE", stale: false }, reset: "protocol-error" },
+  {
+    name: "a peer that breaks the protocol",
+    reused: false,
+    want: { kind: "protocol-error", flag: "UPE", stale: false },
+    reset: "protocol-error",
+  },
 ] as const;
 for (const { name, reused, want, reset } of resets) {
   test(name, async () => {
@@ -206,7 +232,10 @@ test("an idle connection closes after the idle timeout, a busy one does not", as
   for (const dial of context.dials) dial.connect();
   context.connections[0]?.answer();
   await clock.advance(2500);
-  assert.deepEqual(context.connections.map(({ isClosed }) => isClosed), [true, false]);
+  assert.deepEqual(
+    context.connections.map(({ isClosed }) => isClosed),
+    [true, false],
+  );
 });
 
 test("a drained pool keeps what runs and reuses nothing", async () => {
@@ -216,7 +245,10 @@ test("a drained pool keeps what runs and reuses nothing", async () => {
   for (const dial of context.dials) dial.connect();
   context.connections[0]?.answer();
   pool.drain();
-  assert.deepEqual(context.connections.map(({ isClosed }) => isClosed), [true, false]);
+  assert.deepEqual(
+    context.connections.map(({ isClosed }) => isClosed),
+    [true, false],
+  );
   context.connections[1]?.answer();
   assert.equal(context.connections[1]?.isClosed, true);
   assert.deepEqual([breaker.connections, breaker.requests, host.activeConnections, host.activeRequests], [0, 0, 0, 0]);

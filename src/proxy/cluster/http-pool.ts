@@ -6,7 +6,15 @@ import type { Clock, Timer } from "../../base/clock.ts";
 import type { Channel, CloseReason } from "../../net/channel.ts";
 import type { Dialer, DialOptions } from "../../net/dial.ts";
 import type { HeaderList } from "../../net/http/headers.ts";
-import type { ClientConnection, ClientConnectionHandler, ClientStream, ClientStreamHandler, HttpLimits, ResponseHead, StreamReset } from "../../net/http/stream.ts";
+import type {
+  ClientConnection,
+  ClientConnectionHandler,
+  ClientStream,
+  ClientStreamHandler,
+  HttpLimits,
+  ResponseHead,
+  StreamReset,
+} from "../../net/http/stream.ts";
 import type { UpstreamFailure, UpstreamRequest, UpstreamStream, UpstreamStreamHandler } from "../types.ts";
 import type { CircuitBreaker } from "./breaker.ts";
 import type { ClusterStats } from "./cluster-stats.ts";

@@ -25,7 +25,16 @@ function host(name: string, more: Partial<HostUpdate> = {}): Host {
 }
 
 function options(more: Partial<BalancerOptions> = {}): BalancerOptions {
-  return { lb: "round-robin", leastRequestChoices: 2, leastRequestBias: 1, localityWeighted: false, panicThresholdPercent: 50, overprovisioningPercent: 140, random: createSeededRandom(7), ...more };
+  return {
+    lb: "round-robin",
+    leastRequestChoices: 2,
+    leastRequestBias: 1,
+    localityWeighted: false,
+    panicThresholdPercent: 50,
+    overprovisioningPercent: 140,
+    random: createSeededRandom(7),
+    ...more,
+  };
 }
 
 /** How often each host was chosen, in percent. */
@@ -44,14 +53,42 @@ const rows: readonly { name: string; hosts: readonly Host[]; options?: Partial<B
   { name: "round robin weighs", hosts: [host("a", { weight: 9 }), host("b", { weight: 1 })], want: { a: 90, b: 10 } },
   { name: "random is even", hosts: [host("a"), host("b")], options: { lb: "random" }, want: { a: 50, b: 50 } },
   { name: "random weighs", hosts: [host("a", { weight: 3 }), host("b", { weight: 1 })], options: { lb: "random" }, want: { a: 75, b: 25 } },
-  { name: "least request without load weighs", hosts: [host("a", { weight: 4 }), host("b", { weight: 1 })], options: { lb: "least-request" }, want: { a: 80, b: 20 } },
+  {
+    name: "least request without load weighs",
+    hosts: [host("a", { weight: 4 }), host("b", { weight: 1 })],
+    options: { lb: "least-request" },
+    want: { a: 80, b: 20 },
+  },
   { name: "the unhealthy get nothing", hosts: [host("a"), host("b"), host("c", { health: "unhealthy" })], want: { a: 50, b: 50 } },
-  { name: "the degraded serve when nobody is healthy", hosts: [host("a", { health: "degraded" }), host("b", { health: "unhealthy" })], options: { panicThresholdPercent: 0 }, want: { a: 100 } },
-  { name: "panic: fewer than half healthy, all get traffic", hosts: [host("a"), ...["b", "c"].map((name) => host(name, { health: "unhealthy" }))], want: { a: 33, b: 33, c: 33 } },
-  { name: "no panic where the threshold is 0", hosts: [host("a"), ...["b", "c"].map((name) => host(name, { health: "unhealthy" }))], options: { panicThresholdPercent: 0 }, want: { a: 100 } },
-  { name: "nobody healthy and no panic: none", hosts: [host("a", { health: "unhealthy" })], options: { panicThresholdPercent: 0 }, want: { none: 100 } },
+  {
+    name: "the degraded serve when nobody is healthy",
+    hosts: [host("a", { health: "degraded" }), host("b", { health: "unhealthy" })],
+    options: { panicThresholdPercent: 0 },
+    want: { a: 100 },
+  },
+  {
+    name: "panic: fewer than half healthy, all get traffic",
+    hosts: [host("a"), ...["b", "c"].map((name) => host(name, { health: "unhealthy" }))],
+    want: { a: 33, b: 33, c: 33 },
+  },
+  {
+    name: "no panic where the threshold is 0",
+    hosts: [host("a"), ...["b", "c"].map((name) => host(name, { health: "unhealthy" }))],
+    options: { panicThresholdPercent: 0 },
+    want: { a: 100 },
+  },
+  {
+    name: "nobody healthy and no panic: none",
+    hosts: [host("a", { health: "unhealthy" })],
+    options: { panicThresholdPercent: 0 },
+    want: { none: 100 },
+  },
   { name: "the second priority waits", hosts: [host("a"), host("b", { priority: 1 })], want: { a: 100 } },
-  { name: "the second priority helps out: 1 of 2 healthy x 1.4 = 70 %", hosts: [host("a"), host("a2", { health: "unhealthy" }), host("b", { priority: 1 })], want: { a: 70, b: 30 } },
+  {
+    name: "the second priority helps out: 1 of 2 healthy x 1.4 = 70 %",
+    hosts: [host("a"), host("a2", { health: "unhealthy" }), host("b", { priority: 1 })],
+    want: { a: 70, b: 30 },
+  },
   {
     name: "localities get their weights",
     hosts: [host("a", { locality: zone("z1"), localityWeight: 3 }), host("b", { locality: zone("z2"), localityWeight: 1 })],
@@ -64,7 +101,8 @@ for (const row of rows) {
   test(`balancer: ${row.name}`, () => {
     const got = shares(new LoadBalancer(row.hosts, options(row.options)));
     assert.deepEqual(Object.keys(got).sort(), Object.keys(row.want).sort());
-    for (const [name, percent] of Object.entries(row.want)) assert.ok(Math.abs((got[name] ?? 0) - percent) <= 2, `${name}: ${got[name]} % instead of ${percent} %`);
+    for (const [name, percent] of Object.entries(row.want))
+      assert.ok(Math.abs((got[name] ?? 0) - percent) <= 2, `${name}: ${got[name]} % instead of ${percent} %`);
   });
 }
 
@@ -103,7 +141,12 @@ test("a hash finds its host again, and one that leaves moves only its own", () =
   assert.ok(moved > 180 && moved < 320, `${moved} of 1000 were with the one that left`);
 });
 
-const subsets: readonly { name: string; fallback: "none" | "any" | "default"; match: Record<string, string> | undefined; want: readonly string[] }[] = [
+const subsets: readonly {
+  name: string;
+  fallback: "none" | "any" | "default";
+  match: Record<string, string> | undefined;
+  want: readonly string[];
+}[] = [
   { name: "a subset takes its own", fallback: "none", match: { version: "v1" }, want: ["a"] },
   { name: "an unknown value falls back to nothing", fallback: "none", match: { version: "v9" }, want: ["none"] },
   { name: "an unknown value falls back to any", fallback: "any", match: { version: "v9" }, want: ["a", "b"] },
@@ -119,19 +162,77 @@ for (const { name, fallback, match, want } of subsets) {
   });
 }
 
-const loads: readonly { name: string; health: readonly (readonly [hosts: number, healthy: number])[]; want: readonly number[]; panic?: readonly boolean[] }[] = [
-  { name: "all healthy", health: [[10, 10], [10, 10]], want: [100, 0] },
-  { name: "71 % healthy still take all", health: [[100, 72], [10, 10]], want: [100, 0] },
-  { name: "half healthy", health: [[10, 5], [10, 10]], want: [70, 30] },
-  { name: "both short: shares by health", health: [[10, 2], [10, 2]], want: [50, 50], panic: [true, true] },
-  { name: "an empty first priority", health: [[0, 0], [4, 4]], want: [0, 100] },
-  { name: "nobody healthy: by hosts", health: [[3, 0], [1, 0]], want: [75, 25], panic: [true, true] },
+const loads: readonly {
+  name: string;
+  health: readonly (readonly [hosts: number, healthy: number])[];
+  want: readonly number[];
+  panic?: readonly boolean[];
+}[] = [
+  {
+    name: "all healthy",
+    health: [
+      [10, 10],
+      [10, 10],
+    ],
+    want: [100, 0],
+  },
+  {
+    name: "71 % healthy still take all",
+    health: [
+      [100, 72],
+      [10, 10],
+    ],
+    want: [100, 0],
+  },
+  {
+    name: "half healthy",
+    health: [
+      [10, 5],
+      [10, 10],
+    ],
+    want: [70, 30],
+  },
+  {
+    name: "both short: shares by health",
+    health: [
+      [10, 2],
+      [10, 2],
+    ],
+    want: [50, 50],
+    panic: [true, true],
+  },
+  {
+    name: "an empty first priority",
+    health: [
+      [0, 0],
+      [4, 4],
+    ],
+    want: [0, 100],
+  },
+  {
+    name: "nobody healthy: by hosts",
+    health: [
+      [3, 0],
+      [1, 0],
+    ],
+    want: [75, 25],
+    panic: [true, true],
+  },
 ];
 for (const { name, health, want, panic } of loads) {
   test(`priority load: ${name}`, () => {
-    const got = computePriorityLoad(health.map(([hosts, healthy]) => ({ hosts, healthy })), { overprovisioningPercent: 140, panicThresholdPercent: 50 });
-    assert.deepEqual(got.map(({ percent }) => percent), want);
-    assert.deepEqual(got.map(({ isPanic }) => isPanic), panic ?? want.map(() => false));
+    const got = computePriorityLoad(
+      health.map(([hosts, healthy]) => ({ hosts, healthy })),
+      { overprovisioningPercent: 140, panicThresholdPercent: 50 },
+    );
+    assert.deepEqual(
+      got.map(({ percent }) => percent),
+      want,
+    );
+    assert.deepEqual(
+      got.map(({ isPanic }) => isPanic),
+      panic ?? want.map(() => false),
+    );
   });
 }
 void ("healthy" satisfies HostHealth);

@@ -99,7 +99,9 @@ export class SubsetBalancer {
     const keys = Object.keys(match).sort();
     const name = keys.map((key) => `${key}=${match[key]}`).join("\0");
     if (this.#subsets.has(name)) return this.#subsets.get(name);
-    const isSelector = this.#config.selectors.some((selector) => selector.length === keys.length && selector.every((key, i) => key === keys[i]));
+    const isSelector = this.#config.selectors.some(
+      (selector) => selector.length === keys.length && selector.every((key, i) => key === keys[i]),
+    );
     const balancer = isSelector ? this.#over(match) : undefined;
     if (this.#subsets.size < SUBSETS_MAX) this.#subsets.set(name, balancer);
     return balancer;
@@ -128,7 +130,11 @@ export class SubsetBalancer {
 export function isMetadataMatch(match: Readonly<Record<string, unknown>>, metadata: Readonly<Record<string, unknown>>): boolean {
   return Object.entries(match).every(([key, value]) => {
     const held = metadata[key];
-    return held === value || (typeof held === "object" && JSON.stringify(held) === JSON.stringify(value)) || (typeof held !== "object" && held !== undefined && String(held) === value);
+    return (
+      held === value ||
+      (typeof held === "object" && JSON.stringify(held) === JSON.stringify(value)) ||
+      (typeof held !== "object" && held !== undefined && String(held) === value)
+    );
   });
 }
 

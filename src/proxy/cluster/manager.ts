@@ -124,7 +124,15 @@ export class Clusters implements ClusterManager {
     const { context } = this.#options;
     if (warnings.length > 0) context.log.warn(`cluster "${config.name}": not carried out: ${warnings.join(", ")}`);
     const cluster = new Cluster(config, context, () => this.#onWarm(entry));
-    const entry: LiveEntry = { bytes, version, isStatic, updatedAtMs: context.clock.nowMs(), cluster, endpoints: undefined, timeout: undefined };
+    const entry: LiveEntry = {
+      bytes,
+      version,
+      isStatic,
+      updatedAtMs: context.clock.nowMs(),
+      cluster,
+      endpoints: undefined,
+      timeout: undefined,
+    };
     return entry;
   }
 

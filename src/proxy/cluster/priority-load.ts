@@ -20,9 +20,17 @@ export interface PriorityLoadOptions {
 }
 
 /** The load of each priority, the first being the most wanted. */
-export function computePriorityLoad(priorities: readonly PriorityHealth[], { overprovisioningPercent, panicThresholdPercent }: PriorityLoadOptions): PriorityLoad[] {
-  const health = priorities.map(({ hosts, healthy }) => (hosts === 0 ? 0 : Math.min(100, Math.floor((overprovisioningPercent * healthy) / hosts))));
-  const total = Math.min(100, health.reduce((sum, part) => sum + part, 0));
+export function computePriorityLoad(
+  priorities: readonly PriorityHealth[],
+  { overprovisioningPercent, panicThresholdPercent }: PriorityLoadOptions,
+): PriorityLoad[] {
+  const health = priorities.map(({ hosts, healthy }) =>
+    hosts === 0 ? 0 : Math.min(100, Math.floor((overprovisioningPercent * healthy) / hosts)),
+  );
+  const total = Math.min(
+    100,
+    health.reduce((sum, part) => sum + part, 0),
+  );
   if (total === 0) return spreadByHosts(priorities, panicThresholdPercent);
   // While the priorities together are healthy enough, one that is not hands its part on and does not panic.
   const isShort = total < 100;

@@ -17,7 +17,8 @@ export function readAddress(address: AddressMessage | undefined): Address {
     case "socketAddress":
       return readSocketAddress(kind.value);
     case "pipe":
-      if (kind.value.path.startsWith("@")) throw new ConfigRefused(`abstract socket "${kind.value.path}" is not supported: give the path of a socket`);
+      if (kind.value.path.startsWith("@"))
+        throw new ConfigRefused(`abstract socket "${kind.value.path}" is not supported: give the path of a socket`);
       return { host: resolve(kind.value.path), port: 0 };
     case "envoyInternalAddress":
       throw new ConfigRefused("envoy_internal_address is not supported");
@@ -76,14 +77,18 @@ const SO_KEEPALIVE = 9;
 const IPPROTO_TCP = 6;
 
 /** SO_MARK of a list of options, and the names of those that we do not set. Keep-alive is always on, so asking for it is met. */
-export function readSocketOptions(options: readonly SocketOption[]): { readonly mark: number | undefined; readonly unsupported: readonly string[] } {
+export function readSocketOptions(options: readonly SocketOption[]): {
+  readonly mark: number | undefined;
+  readonly unsupported: readonly string[];
+} {
   let mark: number | undefined;
   const unsupported: string[] = [];
   for (const option of options) {
     const level = Number(option.level);
     const name = Number(option.name);
     if (level === SOL_SOCKET && name === SO_MARK && option.value.case === "intValue") mark = Number(option.value.value);
-    else if (!(level === SOL_SOCKET && name === SO_KEEPALIVE) && level !== IPPROTO_TCP) unsupported.push(`socket_options level ${level} name ${name}`);
+    else if (!(level === SOL_SOCKET && name === SO_KEEPALIVE) && level !== IPPROTO_TCP)
+      unsupported.push(`socket_options level ${level} name ${name}`);
   }
   return { mark, unsupported };
 }

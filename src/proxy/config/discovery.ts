@@ -7,7 +7,11 @@ import type { Clock } from "../../base/clock.ts";
 import type { Log } from "../../base/log.ts";
 import type { Random } from "../../base/random.ts";
 import { type Node, NodeSchema } from "../../gen/envoy/config/core/v3/base_pb.ts";
-import { type ApiConfigSource, ApiConfigSource_ApiType as ApiType, type ConfigSource } from "../../gen/envoy/config/core/v3/config_source_pb.ts";
+import {
+  type ApiConfigSource,
+  ApiConfigSource_ApiType as ApiType,
+  type ConfigSource,
+} from "../../gen/envoy/config/core/v3/config_source_pb.ts";
 import type { Dialer, Network } from "../../net/dial.ts";
 import { createGrpcChannel } from "../../net/grpc/channel.ts";
 import type { GrpcMetadata } from "../../net/grpc/types.ts";
@@ -132,7 +136,12 @@ function clusterDialer(network: Network, find: () => Cluster | undefined): Diale
   return {
     dial(options, handler) {
       const cluster = find();
-      const host = cluster?.chooseHost({ originalDestination: undefined, triedHosts: undefined, hash: undefined, metadataMatch: undefined });
+      const host = cluster?.chooseHost({
+        originalDestination: undefined,
+        triedHosts: undefined,
+        hash: undefined,
+        metadataMatch: undefined,
+      });
       const dial = cluster && host ? cluster.dialOptionsFor(host) : "the cluster of the xDS server is missing or has no host";
       if (typeof dial !== "string") return network.dialer.dial({ ...dial, watermarks: options.watermarks ?? dial.watermarks }, handler);
       let isCancelled = false;
@@ -148,8 +157,18 @@ function clusterDialer(network: Network, find: () => Cluster | undefined): Diale
   };
 }
 
-function readApi(api: ApiConfigSource): { readonly clusterName: string; readonly authority: string; readonly mode: "delta" | "sotw"; readonly metadata: GrpcMetadata } {
-  const mode = api.apiType === ApiType.DELTA_GRPC || api.apiType === ApiType.AGGREGATED_DELTA_GRPC ? "delta" : api.apiType === ApiType.GRPC || api.apiType === ApiType.AGGREGATED_GRPC ? "sotw" : undefined;
+function readApi(api: ApiConfigSource): {
+  readonly clusterName: string;
+  readonly authority: string;
+  readonly mode: "delta" | "sotw";
+  readonly metadata: GrpcMetadata;
+} {
+  const mode =
+    api.apiType === ApiType.DELTA_GRPC || api.apiType === ApiType.AGGREGATED_DELTA_GRPC
+      ? "delta"
+      : api.apiType === ApiType.GRPC || api.apiType === ApiType.AGGREGATED_GRPC
+        ? "sotw"
+        : undefined;
   if (!mode) throw new ConfigRefused(`api_config_source: api_type ${api.apiType} is not supported: GRPC and DELTA_GRPC are`);
   const [service] = api.grpcServices;
   if (service?.targetSpecifier.case !== "envoyGrpc") throw new ConfigRefused("api_config_source: grpc_services with envoy_grpc is needed");

@@ -3,7 +3,11 @@ import type { DescMessage, Message, MessageShape } from "@bufbuild/protobuf";
 import { isFieldSet } from "@bufbuild/protobuf";
 
 /** Names (as in the .proto file) of fields that are set and not among `known`, which are local names. */
-export function unsupportedFields<Desc extends DescMessage>(schema: Desc, message: MessageShape<Desc>, known: ReadonlySet<string>): string[] {
+export function unsupportedFields<Desc extends DescMessage>(
+  schema: Desc,
+  message: MessageShape<Desc>,
+  known: ReadonlySet<string>,
+): string[] {
   return schema.fields.filter((field) => !known.has(field.localName) && isFieldSet(message, field)).map((field) => field.name);
 }
 
@@ -15,7 +19,8 @@ export function unknownFields(schema: DescMessage, message: Message, path = ""):
     const at = path === "" ? field.name : `${path}.${field.name}`;
     const inner = field.message;
     if (!inner) continue;
-    for (const [key, value] of childrenOf(message, field)) if (isMessage(value)) found.push(...unknownFields(inner, value, key === "" ? at : `${at}[${key}]`));
+    for (const [key, value] of childrenOf(message, field))
+      if (isMessage(value)) found.push(...unknownFields(inner, value, key === "" ? at : `${at}[${key}]`));
   }
   return found;
 }

@@ -16,7 +16,7 @@ import type { RouteWaiter } from "../listener/manager.ts";
 import type { RouteReference } from "../network/filters.ts";
 import { ConfigRefused } from "./address.ts";
 import type { ClientSource } from "./discovery.ts";
-import { NamedResources, type NamedResource, type Refusal } from "./named-resources.ts";
+import { type NamedResource, NamedResources, type Refusal } from "./named-resources.ts";
 import { RDS, VHDS } from "./services.ts";
 
 /** A listener waits so long for its routes where its config source does not say. Source: ConfigSource.initial_fetch_timeout. */

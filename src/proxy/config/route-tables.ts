@@ -6,7 +6,10 @@ import type { CurrentRoutes, RouteConfigs } from "./route-configs.ts";
 /** Compiled tables over route configurations. */
 export class RouteTables {
   readonly #configs: RouteConfigs;
-  readonly #compiled = new WeakMap<CurrentRoutes["config"], { readonly hosts: CurrentRoutes["virtualHosts"]; readonly table: RouteTable }>();
+  readonly #compiled = new WeakMap<
+    CurrentRoutes["config"],
+    { readonly hosts: CurrentRoutes["virtualHosts"]; readonly table: RouteTable }
+  >();
 
   constructor(configs: RouteConfigs) {
     this.#configs = configs;
@@ -21,7 +24,9 @@ export class RouteTables {
     const known = this.#compiled.get(config);
     if (known && known.hosts === virtualHosts) return known.table;
     // The order of hosts means nothing: the most specific domain wins, and duplicates were refused.
-    const table = buildRouteTable(virtualHosts.size === 0 ? config : { ...config, virtualHosts: [...config.virtualHosts, ...virtualHosts.values()] });
+    const table = buildRouteTable(
+      virtualHosts.size === 0 ? config : { ...config, virtualHosts: [...config.virtualHosts, ...virtualHosts.values()] },
+    );
     this.#compiled.set(config, { hosts: virtualHosts, table });
     return table;
   }

@@ -2,9 +2,10 @@
  * Secrets by name: those of the bootstrap, those that SDS servers send, and those that a part of this process holds. Keys are kept
  * as buffers and zeroed when a newer version has taken their place. Source: Envoy SDS.
  */
+
+import type { Clock } from "../../base/clock.ts";
 import { digestOf } from "../../base/digest.ts";
 import { messageOf } from "../../base/errors.ts";
-import type { Clock } from "../../base/clock.ts";
 import type { ConfigSource } from "../../gen/envoy/config/core/v3/config_source_pb.ts";
 import type { Secret as SecretMessage } from "../../gen/envoy/extensions/transport_sockets/tls/v3/secret_pb.ts";
 import type { Secret, SecretSource } from "../secrets.ts";
@@ -53,7 +54,13 @@ export class SecretStore implements SecretSource {
   /** A secret of the bootstrap. Throws ConfigRefused. */
   addStatic(message: SecretMessage): void {
     const secret = this.read(message, "static");
-    this.#entries.set(message.name, { secret, watchers: new Set(), subscription: undefined, isStatic: true, updatedAtMs: this.#options.clock.nowMs() });
+    this.#entries.set(message.name, {
+      secret,
+      watchers: new Set(),
+      subscription: undefined,
+      isStatic: true,
+      updatedAtMs: this.#options.clock.nowMs(),
+    });
   }
 
   get known(): readonly Secret[] {
@@ -61,7 +68,12 @@ export class SecretStore implements SecretSource {
   }
 
   /** Names with what is known of each, for the admin. */
-  get entries(): { readonly name: string; readonly secret: Secret | undefined; readonly isStatic: boolean; readonly updatedAtMs: number }[] {
+  get entries(): {
+    readonly name: string;
+    readonly secret: Secret | undefined;
+    readonly isStatic: boolean;
+    readonly updatedAtMs: number;
+  }[] {
     return [...this.#entries].map(([name, { secret, isStatic, updatedAtMs }]) => ({ name, secret, isStatic, updatedAtMs }));
   }
 

@@ -15,4 +15,8 @@ export const LDS: DiscoveryService = service("listener.v3.ListenerDiscoveryServi
 /** Route configurations. */
 export const RDS: DiscoveryService = service("route.v3.RouteDiscoveryService", "Routes", TypeUrl.route);
 /** Virtual hosts: there is no state of the world for them. */
-export const VHDS: DiscoveryService = { sotwMethod: "/envoy.service.route.v3.VirtualHostDiscoveryService/DeltaVirtualHosts", deltaMethod: "/envoy.service.route.v3.VirtualHostDiscoveryService/DeltaVirtualHosts", onlyType: TypeUrl.virtualHost };
+export const VHDS: DiscoveryService = {
+  sotwMethod: "/envoy.service.route.v3.VirtualHostDiscoveryService/DeltaVirtualHosts",
+  deltaMethod: "/envoy.service.route.v3.VirtualHostDiscoveryService/DeltaVirtualHosts",
+  onlyType: TypeUrl.virtualHost,
+};

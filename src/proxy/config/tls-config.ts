@@ -2,25 +2,26 @@
  * Envoy's TLS contexts as plain config: which secrets, which peers. What would weaken verification if it were ignored is refused.
  * Source: envoy.extensions.transport_sockets.tls.v3.
  */
-import type { ConfigSource } from "../../gen/envoy/config/core/v3/config_source_pb.ts";
+
 import type { TransportSocket } from "../../gen/envoy/config/core/v3/base_pb.ts";
+import type { ConfigSource } from "../../gen/envoy/config/core/v3/config_source_pb.ts";
 import { RawBufferSchema } from "../../gen/envoy/extensions/transport_sockets/raw_buffer/v3/raw_buffer_pb.ts";
 import {
   type CertificateValidationContext,
   CertificateValidationContextSchema,
-  type SubjectAltNameMatcher,
   SubjectAltNameMatcher_SanType as SanType,
+  type SubjectAltNameMatcher,
   type TlsCertificate,
   TlsCertificateSchema,
   TlsParameters_TlsProtocol as TlsProtocol,
 } from "../../gen/envoy/extensions/transport_sockets/tls/v3/common_pb.ts";
+import type { SdsSecretConfig } from "../../gen/envoy/extensions/transport_sockets/tls/v3/secret_pb.ts";
 import {
   type CommonTlsContext,
   CommonTlsContextSchema,
   DownstreamTlsContextSchema,
   UpstreamTlsContextSchema,
 } from "../../gen/envoy/extensions/transport_sockets/tls/v3/tls_pb.ts";
-import type { SdsSecretConfig } from "../../gen/envoy/extensions/transport_sockets/tls/v3/secret_pb.ts";
 import type { PeerCertificate } from "../../net/channel.ts";
 import type { KeyPair } from "../../net/tls/types.ts";
 import { compileStringMatch } from "../../policy/string-match.ts";
@@ -60,7 +61,11 @@ export interface DownstreamTlsConfig extends TlsConfig {
 }
 
 /** Reads an upstream's transport socket: undefined is plaintext. Throws ConfigRefused. `warn` hears of fields that do nothing here. */
-export function readUpstreamSocket(socket: TransportSocket | undefined, reader: DataSourceReader, warn: (field: string) => void): UpstreamTlsConfig | undefined {
+export function readUpstreamSocket(
+  socket: TransportSocket | undefined,
+  reader: DataSourceReader,
+  warn: (field: string) => void,
+): UpstreamTlsConfig | undefined {
   if (isRawBuffer(socket)) return undefined;
   const context = unpackAny(socket?.configType.value, UpstreamTlsContextSchema);
   if (!context) throw new ConfigRefused(describeSocket(socket));
@@ -73,15 +78,21 @@ export function readUpstreamSocket(socket: TransportSocket | undefined, reader: 
 }
 
 /** Reads a filter chain's transport socket: undefined is plaintext. Throws ConfigRefused. */
-export function readDownstreamSocket(socket: TransportSocket | undefined, reader: DataSourceReader, warn: (field: string) => void): DownstreamTlsConfig | undefined {
+export function readDownstreamSocket(
+  socket: TransportSocket | undefined,
+  reader: DataSourceReader,
+  warn: (field: string) => void,
+): DownstreamTlsConfig | undefined {
   if (isRawBuffer(socket)) return undefined;
   const context = unpackAny(socket?.configType.value, DownstreamTlsContextSchema);
   if (!context) throw new ConfigRefused(describeSocket(socket));
   for (const field of unsupportedFields(DownstreamTlsContextSchema, context, DOWNSTREAM)) warn(`transport_socket.${field}`);
   const common = readCommon(context.commonTlsContext, reader, warn);
-  if (!common.certificate) throw new ConfigRefused("transport_socket: a server needs tls_certificates or tls_certificate_sds_secret_configs");
+  if (!common.certificate)
+    throw new ConfigRefused("transport_socket: a server needs tls_certificates or tls_certificate_sds_secret_configs");
   const requireClientCertificate = context.requireClientCertificate ?? false;
-  if (requireClientCertificate && !common.trust) throw new ConfigRefused("transport_socket: require_client_certificate needs a trusted_ca: any certificate would pass");
+  if (requireClientCertificate && !common.trust)
+    throw new ConfigRefused("transport_socket: require_client_certificate needs a trusted_ca: any certificate would pass");
   return { ...common, requireClientCertificate, requireServerName: context.requireSni ?? false };
 }
 
@@ -97,17 +108,35 @@ export function readKeyPair(certificate: TlsCertificate, reader: DataSourceReade
 }
 
 /** The trust bundle of a validation context; undefined when it names none. Throws ConfigRefused. */
-export function readTrust(context: CertificateValidationContext, reader: DataSourceReader, warn: (field: string) => void): string | undefined {
+export function readTrust(
+  context: CertificateValidationContext,
+  reader: DataSourceReader,
+  warn: (field: string) => void,
+): string | undefined {
   const refused = unsupportedFields(CertificateValidationContextSchema, context, VALIDATION);
-  if (refused.length > 0) throw new ConfigRefused(`validation_context: ${refused.join(", ")} not supported, and peers may not pass unchecked`);
-  if (context.trustChainVerification !== 0) throw new ConfigRefused("validation_context: trust_chain_verification ACCEPT_UNTRUSTED is not supported");
+  if (refused.length > 0)
+    throw new ConfigRefused(`validation_context: ${refused.join(", ")} not supported, and peers may not pass unchecked`);
+  if (context.trustChainVerification !== 0)
+    throw new ConfigRefused("validation_context: trust_chain_verification ACCEPT_UNTRUSTED is not supported");
   if (context.watchedDirectory) warn("validation_context.watched_directory");
   return readDataSource(context.trustedCa, reader)?.toString("latin1");
 }
 
 const UPSTREAM: ReadonlySet<string> = new Set(["commonTlsContext", "sni", "maxSessionKeys", "enforceRsaKeyUsage"]);
-const DOWNSTREAM: ReadonlySet<string> = new Set(["commonTlsContext", "requireClientCertificate", "requireSni", "fullScanCertsOnSniMismatch", "ocspStaplePolicy"]);
-const VALIDATION: ReadonlySet<string> = new Set(["trustedCa", "watchedDirectory", "matchTypedSubjectAltNames", "matchSubjectAltNames", "trustChainVerification"]);
+const DOWNSTREAM: ReadonlySet<string> = new Set([
+  "commonTlsContext",
+  "requireClientCertificate",
+  "requireSni",
+  "fullScanCertsOnSniMismatch",
+  "ocspStaplePolicy",
+]);
+const VALIDATION: ReadonlySet<string> = new Set([
+  "trustedCa",
+  "watchedDirectory",
+  "matchTypedSubjectAltNames",
+  "matchSubjectAltNames",
+  "trustChainVerification",
+]);
 const COMMON: ReadonlySet<string> = new Set([
   "tlsParams",
   "tlsCertificates",
@@ -129,7 +158,17 @@ function describeSocket(socket: TransportSocket | undefined): string {
 }
 
 function readCommon(common: CommonTlsContext | undefined, reader: DataSourceReader, warn: (field: string) => void): TlsConfig {
-  if (!common) return { certificate: undefined, trust: undefined, verifyPeer: undefined, alpn: [], minVersion: undefined, maxVersion: undefined, ciphers: [], ecdhCurves: [] };
+  if (!common)
+    return {
+      certificate: undefined,
+      trust: undefined,
+      verifyPeer: undefined,
+      alpn: [],
+      minVersion: undefined,
+      maxVersion: undefined,
+      ciphers: [],
+      ecdhCurves: [],
+    };
   const refused = unsupportedFields(CommonTlsContextSchema, common, COMMON);
   if (refused.length > 0) throw new ConfigRefused(`common_tls_context: ${refused.join(", ")} not supported`);
   const { trust, validation } = readValidation(common, reader, warn);
@@ -148,7 +187,11 @@ function readCommon(common: CommonTlsContext | undefined, reader: DataSourceRead
   };
 }
 
-function readCertificate(common: CommonTlsContext, reader: DataSourceReader, warn: (field: string) => void): SecretRef<KeyPair> | undefined {
+function readCertificate(
+  common: CommonTlsContext,
+  reader: DataSourceReader,
+  warn: (field: string) => void,
+): SecretRef<KeyPair> | undefined {
   const [fixed, ...more] = common.tlsCertificates;
   const [sds, ...moreSds] = common.tlsCertificateSdsSecretConfigs;
   if (more.length > 0 || moreSds.length > 0) throw new ConfigRefused("common_tls_context: more than one certificate is not supported");
@@ -211,7 +254,10 @@ function compilePeerNames(context: CertificateValidationContext | undefined): ((
     }),
   ];
   if (matchers.length === 0) return undefined;
-  return (peer) => (matchers.some((matches) => matches(peer)) ? undefined : `none of the peer's names (${[...peer.uriSans, ...peer.dnsSans].join(", ") || "it has none"}) is one that is let in`);
+  return (peer) =>
+    matchers.some((matches) => matches(peer))
+      ? undefined
+      : `none of the peer's names (${[...peer.uriSans, ...peer.dnsSans].join(", ") || "it has none"}) is one that is let in`;
 }
 
 function compileTyped({ sanType, matcher }: SubjectAltNameMatcher): (peer: PeerCertificate) => boolean {

@@ -37,7 +37,8 @@ export class TlsContextSlot {
   #context: unknown;
   /** The context is of older secrets than are here. */
   #isStale = true;
-  #wasReady = false;
+  /** onReady was called, or is not to be: never from inside the constructor. */
+  #wasReady = true;
 
   constructor(config: TlsConfig, make: (parts: TlsOptions) => unknown, options: TlsSlotOptions) {
     this.#config = config;
@@ -46,8 +47,10 @@ export class TlsContextSlot {
     const { certificate, trust } = config;
     if (certificate?.kind === "static") this.#keyPair = certificate.value;
     if (trust?.kind === "static") this.#trustPem = trust.value;
-    if (certificate?.kind === "sds") this.#watches.push(options.secrets.watchFrom(certificate.name, certificate.source, (secret) => this.#onSecret(secret, "key-pair")));
-    if (trust?.kind === "sds") this.#watches.push(options.secrets.watchFrom(trust.name, trust.source, (secret) => this.#onSecret(secret, "trust")));
+    if (certificate?.kind === "sds")
+      this.#watches.push(options.secrets.watchFrom(certificate.name, certificate.source, (secret) => this.#onSecret(secret, "key-pair")));
+    if (trust?.kind === "sds")
+      this.#watches.push(options.secrets.watchFrom(trust.name, trust.source, (secret) => this.#onSecret(secret, "trust")));
     this.#wasReady = this.isReady;
   }
 
@@ -86,7 +89,16 @@ export class TlsContextSlot {
     const { alpn, minVersion, maxVersion, ciphers, ecdhCurves, verifyPeer } = this.#config;
     this.#isStale = false;
     try {
-      this.#context = this.#make({ keyPair: this.#keyPair, trustPem: this.#trustPem, alpn, minVersion, maxVersion, ciphers, ecdhCurves, verifyPeer });
+      this.#context = this.#make({
+        keyPair: this.#keyPair,
+        trustPem: this.#trustPem,
+        alpn,
+        minVersion,
+        maxVersion,
+        ciphers,
+        ecdhCurves,
+        verifyPeer,
+      });
     } catch (error) {
       this.#options.log.error(`TLS context rejected: ${this.#options.owner}: ${messageOf(error)}`);
     }
@@ -100,5 +112,9 @@ export function createUpstreamSlot(config: UpstreamTlsConfig, factory: TlsFactor
 
 /** A slot for a filter chain's connections. */
 export function createDownstreamSlot(config: DownstreamTlsConfig, factory: TlsFactory, options: TlsSlotOptions): TlsContextSlot {
-  return new TlsContextSlot(config, (parts) => factory.server({ ...parts, requireClientCertificate: config.requireClientCertificate }), options);
+  return new TlsContextSlot(
+    config,
+    (parts) => factory.server({ ...parts, requireClientCertificate: config.requireClientCertificate }),
+    options,
+  );
 }

@@ -78,17 +78,27 @@ function setUp() {
   return { clock, log, context, client, clusters, listeners, listening, accepted, drained, closed, xds, isReady: () => isReady };
 }
 
-const eds = (name: string, more: JsonObject = {}) => xdsResource(ClusterSchema, fromJson(ClusterSchema, { name, type: "EDS", eds_cluster_config: { eds_config: ADS }, ...more }), name);
+const eds = (name: string, more: JsonObject = {}) =>
+  xdsResource(ClusterSchema, fromJson(ClusterSchema, { name, type: "EDS", eds_cluster_config: { eds_config: ADS }, ...more }), name);
 const endpoints = (name: string, ...ips: readonly string[]) =>
   xdsResource(
     ClusterLoadAssignmentSchema,
-    fromJson(ClusterLoadAssignmentSchema, { cluster_name: name, endpoints: [{ lb_endpoints: ips.map((address) => ({ endpoint: { address: { socket_address: { address, port_value: 80 } } } })) }] }),
+    fromJson(ClusterLoadAssignmentSchema, {
+      cluster_name: name,
+      endpoints: [{ lb_endpoints: ips.map((address) => ({ endpoint: { address: { socket_address: { address, port_value: 80 } } } })) }],
+    }),
     name,
   );
 const listener = (name: string, port: number, more: JsonObject = {}, statPrefix = "x") => {
-  const message = fromJson(ListenerSchema, { name, address: { socket_address: { address: "10.0.0.1", port_value: port } }, filter_chains: [{ filters: [{ name: "tcp" }] }], ...more });
+  const message = fromJson(ListenerSchema, {
+    name,
+    address: { socket_address: { address: "10.0.0.1", port_value: port } },
+    filter_chains: [{ filters: [{ name: "tcp" }] }],
+    ...more,
+  });
   for (const chain of message.filterChains) {
-    for (const filter of chain.filters) filter.configType = { case: "typedConfig", value: anyPack(TcpProxySchema, create(TcpProxySchema, { statPrefix })) };
+    for (const filter of chain.filters)
+      filter.configType = { case: "typedConfig", value: anyPack(TcpProxySchema, create(TcpProxySchema, { statPrefix })) };
   }
   return xdsResource(ListenerSchema, message, name);
 };
@@ -158,13 +168,20 @@ test("one bad cluster refuses the response by name, the good one serves, the las
   client.send(TypeUrl.cluster, [eds("a"), eds("b")]);
   client.send(TypeUrl.endpoint, [endpoints("a", "10.0.0.2"), endpoints("b", "10.0.0.3")]);
   await settle();
-  const nack = client.send(TypeUrl.cluster, [eds("a", { connect_timeout: "0s" }), eds("c", { lb_policy: "LOAD_BALANCING_POLICY_CONFIG" }), eds("b", { connect_timeout: "3s" })]);
+  const nack = client.send(TypeUrl.cluster, [
+    eds("a", { connect_timeout: "0s" }),
+    eds("c", { lb_policy: "LOAD_BALANCING_POLICY_CONFIG" }),
+    eds("b", { connect_timeout: "3s" }),
+  ]);
   await settle();
   assert.equal(nack, "a: connect_timeout must be more than 0; c: lb_policy 7 is not supported");
   assert.deepEqual(hostsOf(clusters, "a"), ["10.0.0.2"]);
   assert.equal(clusters.get("b")?.config.connectTimeoutMs, 3000);
   assert.equal(clusters.get("c"), undefined);
-  assert.deepEqual(log.lines.filter((line) => line.includes("rejected")), [`error clusters rejected: ${nack}`]);
+  assert.deepEqual(
+    log.lines.filter((line) => line.includes("rejected")),
+    [`error clusters rejected: ${nack}`],
+  );
   assert.deepEqual([...xds.refusals.clusters.keys()], ["a", "c"]);
   assert.equal(client.send(TypeUrl.cluster, [eds("a")]), undefined);
   assert.deepEqual([...xds.refusals.clusters.keys()], ["c"], "an accepted version clears its name");
@@ -185,7 +202,11 @@ test("endpoints that cannot be used are refused, and the last good ones stay", a
   const { client, clusters } = setUp();
   client.send(TypeUrl.cluster, [eds("a")]);
   client.send(TypeUrl.endpoint, [endpoints("a", "10.0.0.2")]);
-  const bad = xdsResource(ClusterLoadAssignmentSchema, fromJson(ClusterLoadAssignmentSchema, { cluster_name: "a", endpoints: [{ lb_endpoints: [{ endpoint_name: "x" }] }] }), "a");
+  const bad = xdsResource(
+    ClusterLoadAssignmentSchema,
+    fromJson(ClusterLoadAssignmentSchema, { cluster_name: "a", endpoints: [{ lb_endpoints: [{ endpoint_name: "x" }] }] }),
+    "a",
+  );
   assert.match(client.send(TypeUrl.endpoint, [bad]) ?? "", /^a: endpoints\[0\]\.lb_endpoints\[0\]: endpoint_name is not supported$/);
   await settle();
   assert.deepEqual(hostsOf(clusters, "a"), ["10.0.0.2"]);
@@ -193,8 +214,13 @@ test("endpoints that cannot be used are refused, and the last good ones stay", a
 
 test("fields that are not carried out are warned of by name, once a cluster", () => {
   const { client, log } = setUp();
-  client.send(TypeUrl.cluster, [eds("a", { outlier_detection: {}, health_checks: [{ timeout: "1s", interval: "1s", tcp_health_check: {} }] })]);
-  assert.deepEqual(log.lines.filter((line) => line.startsWith("warn")), ['warn cluster "a": not carried out: health_checks, outlier_detection']);
+  client.send(TypeUrl.cluster, [
+    eds("a", { outlier_detection: {}, health_checks: [{ timeout: "1s", interval: "1s", tcp_health_check: {} }] }),
+  ]);
+  assert.deepEqual(
+    log.lines.filter((line) => line.startsWith("warn")),
+    ['warn cluster "a": not carried out: health_checks, outlier_detection'],
+  );
 });
 
 test("clusters without endpoints in time go on with none where the source says so", async () => {
@@ -215,7 +241,12 @@ async function withListeners() {
 
 test("a listener's successor takes over its socket; only chains that changed drain, and end with the drain time", async () => {
   const { client, listening, drained, closed, clock } = await withListeners();
-  const chains = (b: number): JsonObject => ({ filter_chains: [{ name: "a", filter_chain_match: { destination_port: 1 }, filters: [{ name: "tcp" }] }, { name: "b", filter_chain_match: { destination_port: b }, filters: [{ name: "tcp" }] }] });
+  const chains = (b: number): JsonObject => ({
+    filter_chains: [
+      { name: "a", filter_chain_match: { destination_port: 1 }, filters: [{ name: "tcp" }] },
+      { name: "b", filter_chain_match: { destination_port: b }, filters: [{ name: "tcp" }] },
+    ],
+  });
   client.send(TypeUrl.listener, [listener("l", 80, chains(2))]);
   await settle();
   const socket = listening.get("10.0.0.1:80");
@@ -245,19 +276,31 @@ test("an address may go from one listener to another in one response", async () 
   await settle();
   client.send(TypeUrl.listener, [listener("m", 80)], { isFullState: true });
   await settle();
-  assert.deepEqual(listeners.active.map((entry) => entry.listener.config.name), ["m"]);
+  assert.deepEqual(
+    listeners.active.map((entry) => entry.listener.config.name),
+    ["m"],
+  );
   assert.ok(listening.has("10.0.0.1:80"));
 });
 
 test("a bad listener does not hold up a good one, and is named with every reason", async () => {
   const { client, listeners } = await withListeners();
-  const nack = client.send(TypeUrl.listener, [listener("bad", 81, { filter_chains: [{ filters: [] }, { transport_socket: { name: "starttls" }, filters: [{ name: "tcp" }] }], udp_listener_config: {} }), listener("good", 80)]);
+  const nack = client.send(TypeUrl.listener, [
+    listener("bad", 81, {
+      filter_chains: [{ filters: [] }, { transport_socket: { name: "starttls" }, filters: [{ name: "tcp" }] }],
+      udp_listener_config: {},
+    }),
+    listener("good", 80),
+  ]);
   await settle();
   assert.equal(
     nack,
     'bad: udp_listener_config is not supported, filter chain "0": the filter chain has no filters, filter chain "1": transport_socket "starttls" (without config) is not supported here',
   );
-  assert.deepEqual(listeners.active.map((entry) => entry.listener.config.name), ["good"]);
+  assert.deepEqual(
+    listeners.active.map((entry) => entry.listener.config.name),
+    ["good"],
+  );
 });
 
 function incoming(to: string, port: number): Incoming {
@@ -276,7 +319,10 @@ function incoming(to: string, port: number): Incoming {
 
 test("a captured connection goes to the listener of its destination: exactly, then of all addresses, then stays", async () => {
   const { client, listening, accepted } = await withListeners();
-  const at = (address: string, port: number): JsonObject => ({ bind_to_port: false, address: { socket_address: { address, port_value: port } } });
+  const at = (address: string, port: number): JsonObject => ({
+    bind_to_port: false,
+    address: { socket_address: { address, port_value: port } },
+  });
   client.send(TypeUrl.listener, [
     listener("capture", 15001, { use_original_dst: true }),
     listener("vip", 0, at("10.9.9.9", 80)),

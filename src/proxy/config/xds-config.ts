@@ -26,7 +26,7 @@ import type { Listeners } from "../listener/manager.ts";
 import type { Secret } from "../secrets.ts";
 import type { ClientSource } from "./discovery.ts";
 import { unknownFields } from "./fields.ts";
-import { NamedResources, type NamedResource, type Refusal } from "./named-resources.ts";
+import { type NamedResource, NamedResources, type Refusal } from "./named-resources.ts";
 import type { SecretStore } from "./secret-store.ts";
 import { CDS, EDS, LDS } from "./services.ts";
 import type { TlsConfig } from "./tls-config.ts";
@@ -64,9 +64,21 @@ export class XdsConfig implements EndpointSource {
   start(onReady: () => void): void {
     const { dynamic, clusters, listeners } = this.#options;
     const startListeners = (): void => {
-      this.#begin(dynamic?.ldsConfig, LDS, TypeUrl.listener, (update) => this.#onListeners(update), () => listeners.onceWarm(onReady));
+      this.#begin(
+        dynamic?.ldsConfig,
+        LDS,
+        TypeUrl.listener,
+        (update) => this.#onListeners(update),
+        () => listeners.onceWarm(onReady),
+      );
     };
-    this.#begin(dynamic?.cdsConfig, CDS, TypeUrl.cluster, (update) => this.#onClusters(update), () => clusters.onceWarm(startListeners));
+    this.#begin(
+      dynamic?.cdsConfig,
+      CDS,
+      TypeUrl.cluster,
+      (update) => this.#onClusters(update),
+      () => clusters.onceWarm(startListeners),
+    );
   }
 
   watch(serviceName: string, source: ConfigSource | undefined, onAssignment: (assignment: Assignment) => void): { close(): void } {
@@ -98,7 +110,13 @@ export class XdsConfig implements EndpointSource {
   }
 
   /** Subscribes, and calls `onFirst` once after the first response or when its time is over. */
-  #begin(source: ConfigSource | undefined, service: DiscoveryService, typeUrl: string, apply: (update: XdsUpdate) => string | undefined, onFirst: () => void): void {
+  #begin(
+    source: ConfigSource | undefined,
+    service: DiscoveryService,
+    typeUrl: string,
+    apply: (update: XdsUpdate) => string | undefined,
+    onFirst: () => void,
+  ): void {
     const { discovery, clock, log } = this.#options;
     if (!source) {
       onFirst();
@@ -112,13 +130,17 @@ export class XdsConfig implements EndpointSource {
       timer?.cancel();
       onFirst();
     };
-    discovery.clientOf(source, service).subscribe(typeUrl, { wildcard: true }, {
-      onUpdate(update) {
-        const refusal = apply(update);
-        first();
-        return refusal;
+    discovery.clientOf(source, service).subscribe(
+      typeUrl,
+      { wildcard: true },
+      {
+        onUpdate(update) {
+          const refusal = apply(update);
+          first();
+          return refusal;
+        },
       },
-    });
+    );
     const timeoutMs = source.initialFetchTimeout ? durationMs(source.initialFetchTimeout) : INITIAL_FETCH_TIMEOUT_MS;
     if (timeoutMs > 0) {
       timer = clock.after(timeoutMs, () => {
@@ -154,7 +176,11 @@ export class XdsConfig implements EndpointSource {
       violations.clear(read.config.name);
       clusters.apply(read, bytes, version);
     }
-    const gone = update.isFullState ? [...clusters.active, ...clusters.warming].filter(({ isStatic, cluster }) => !isStatic && !named.has(cluster.name)).map(({ cluster }) => cluster.name) : update.removed;
+    const gone = update.isFullState
+      ? [...clusters.active, ...clusters.warming]
+          .filter(({ isStatic, cluster }) => !isStatic && !named.has(cluster.name))
+          .map(({ cluster }) => cluster.name)
+      : update.removed;
     for (const name of gone) clusters.remove(name);
     if (good.length > 0 || update.resources.length === 0) this.#versions.clusters = update.version;
     return violations.finish();
@@ -175,7 +201,11 @@ export class XdsConfig implements EndpointSource {
       try {
         const message = fromBinary(ListenerSchema, bytes);
         const { config, violations: reasons, warnings } = listeners.validate(message);
-        const all = [...reasons, ...this.#unknown(unknownFields(ListenerSchema, message), name), ...(config ? this.#listenerSourceFlaws(config) : [])];
+        const all = [
+          ...reasons,
+          ...this.#unknown(unknownFields(ListenerSchema, message), name),
+          ...(config ? this.#listenerSourceFlaws(config) : []),
+        ];
         if (!config || all.length > 0) violations.add(name, version, all);
         else good.push({ config, warnings, bytes, version });
       } catch (error) {
@@ -183,7 +213,11 @@ export class XdsConfig implements EndpointSource {
       }
     }
     // Those that go make room for those that come: an address may change its listener.
-    const gone = update.isFullState ? [...listeners.active, ...listeners.warming].filter(({ isStatic, listener }) => !isStatic && !named.has(listener.config.name)).map(({ listener }) => listener.config.name) : update.removed;
+    const gone = update.isFullState
+      ? [...listeners.active, ...listeners.warming]
+          .filter(({ isStatic, listener }) => !isStatic && !named.has(listener.config.name))
+          .map(({ listener }) => listener.config.name)
+      : update.removed;
     for (const { config, warnings, bytes, version } of good) {
       violations.clear(config.name);
       listeners.apply(config, warnings, bytes, version);
@@ -209,7 +243,9 @@ export class XdsConfig implements EndpointSource {
 
   /** A secret without a source is one of the bootstrap, or made in this process. */
   #secretFlaws(tls: TlsConfig | undefined): (string | undefined)[] {
-    return [tls?.certificate, tls?.trust].map((ref) => (ref?.kind === "sds" && ref.source ? this.#options.discovery.refusalOf(ref.source) : undefined));
+    return [tls?.certificate, tls?.trust].map((ref) =>
+      ref?.kind === "sds" && ref.source ? this.#options.discovery.refusalOf(ref.source) : undefined,
+    );
   }
 
   #unknown(paths: readonly string[], name: string): readonly string[] {

@@ -82,7 +82,9 @@ function maskBytes(bytes: string, bits: number): string {
   if (whole >= bytes.length) return bytes;
   const partial = bits & 7;
   const edge = partial === 0 ? 0 : bytes.charCodeAt(whole) & (0xff << (8 - partial));
-  return bytes.slice(0, whole) + (partial === 0 ? "" : String.fromCharCode(edge)) + "\0".repeat(bytes.length - whole - (partial === 0 ? 0 : 1));
+  return (
+    bytes.slice(0, whole) + (partial === 0 ? "" : String.fromCharCode(edge)) + "\0".repeat(bytes.length - whole - (partial === 0 ? 0 : 1))
+  );
 }
 
 /** Values by range; a look-up costs one map access for each prefix length in use. */

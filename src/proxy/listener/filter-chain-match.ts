@@ -2,7 +2,11 @@
  * Which filter chain takes a connection: a tree of tables in Envoy's order of criteria, where each step takes the most specific entry and
  * never goes back. Source: envoy.config.listener.v3.FilterChainMatch.
  */
-import { type FilterChainMatch, FilterChainMatch_ConnectionSourceType as SourceType, FilterChainMatchSchema } from "../../gen/envoy/config/listener/v3/listener_components_pb.ts";
+import {
+  type FilterChainMatch,
+  FilterChainMatchSchema,
+  FilterChainMatch_ConnectionSourceType as SourceType,
+} from "../../gen/envoy/config/listener/v3/listener_components_pb.ts";
 import type { Address } from "../../net/channel.ts";
 import { ConfigRefused } from "../config/address.ts";
 import { unsupportedFields } from "../config/fields.ts";
@@ -35,7 +39,9 @@ type ByText<Value> = Map<string, Value>;
 type ByServerName<Chain> = ByText<ByText<ByText<ByDirectSource<Chain>>>>;
 
 /** Compiles the table. Throws ConfigRefused: two chains with the same criteria, or criteria that we do not have. */
-export function compileFilterChains<Chain>(chains: readonly { readonly name: string; readonly match: FilterChainMatch | undefined; readonly chain: Chain }[]): FilterChainTable<Chain> {
+export function compileFilterChains<Chain>(
+  chains: readonly { readonly name: string; readonly match: FilterChainMatch | undefined; readonly chain: Chain }[],
+): FilterChainTable<Chain> {
   // A listener of one chain without criteria is the most common of all.
   const only = chains.length === 1 ? chains[0] : undefined;
   if (only && (!only.match || isEmptyMatch(only.match))) return { find: () => only.chain };
@@ -55,15 +61,28 @@ export function compileFilterChains<Chain>(chains: readonly { readonly name: str
 }
 
 const KNOWN: ReadonlySet<string> = new Set([
-  "destinationPort", "prefixRanges", "directSourcePrefixRanges", "sourceType", "sourcePrefixRanges", "sourcePorts", "serverNames",
-  "transportProtocol", "applicationProtocols",
+  "destinationPort",
+  "prefixRanges",
+  "directSourcePrefixRanges",
+  "sourceType",
+  "sourcePrefixRanges",
+  "sourcePorts",
+  "serverNames",
+  "transportProtocol",
+  "applicationProtocols",
 ]);
 
 function isEmptyMatch(match: FilterChainMatch): boolean {
   return unsupportedFields(FilterChainMatchSchema, match, new Set()).length === 0;
 }
 
-function insert<Chain>(ports: Map<number, CidrTable<ByServerName<Chain>>>, match: FilterChainMatch | undefined, name: string, chain: Chain, names: Map<Chain, string>): void {
+function insert<Chain>(
+  ports: Map<number, CidrTable<ByServerName<Chain>>>,
+  match: FilterChainMatch | undefined,
+  name: string,
+  chain: Chain,
+  names: Map<Chain, string>,
+): void {
   if (match) {
     const unknown = unsupportedFields(FilterChainMatchSchema, match, KNOWN);
     if (unknown.length > 0) throw new ConfigRefused(`filter chain "${name}": filter_chain_match.${unknown.join(", ")} not supported`);
@@ -85,14 +104,22 @@ function insert<Chain>(ports: Map<number, CidrTable<ByServerName<Chain>>>, match
   }
 }
 
-function insertBySource<Chain>(bySource: BySource<Chain>, match: FilterChainMatch | undefined, name: string, chain: Chain, names: Map<Chain, string>): void {
-  const kind = match?.sourceType === SourceType.SAME_IP_OR_LOOPBACK ? "local" : match?.sourceType === SourceType.EXTERNAL ? "external" : "any";
+function insertBySource<Chain>(
+  bySource: BySource<Chain>,
+  match: FilterChainMatch | undefined,
+  name: string,
+  chain: Chain,
+  names: Map<Chain, string>,
+): void {
+  const kind =
+    match?.sourceType === SourceType.SAME_IP_OR_LOOPBACK ? "local" : match?.sourceType === SourceType.EXTERNAL ? "external" : "any";
   bySource[kind] ??= new CidrTable();
   for (const range of ranges(match?.sourcePrefixRanges)) {
     const byPort = bySource[kind].getOrCreate(range, () => new Map());
     for (const port of orAny(match?.sourcePorts, 0)) {
       const other = byPort.get(port);
-      if (other !== undefined) throw new ConfigRefused(`filter chains "${names.get(other) ?? ""}" and "${name}" have the same filter_chain_match`);
+      if (other !== undefined)
+        throw new ConfigRefused(`filter chains "${names.get(other) ?? ""}" and "${name}" have the same filter_chain_match`);
       byPort.set(port, chain);
     }
   }

@@ -24,6 +24,8 @@ export interface ChainContext {
   readonly filters: FilterTypes;
 }
 
+const CLOSED = { onData() {}, onEnd() {}, onDrain() {}, onClose() {} };
+
 /** See the file's head. */
 export class RunningChain {
   readonly config: ChainConfig;
@@ -32,12 +34,27 @@ export class RunningChain {
   readonly #context: ChainContext;
   #isEnding = false;
 
-  constructor(config: ChainConfig, listener: { readonly name: string; readonly direction: DownstreamConnection["direction"] }, context: ChainContext, onReady: () => void) {
+  constructor(
+    config: ChainConfig,
+    listener: { readonly name: string; readonly direction: DownstreamConnection["direction"] },
+    context: ChainContext,
+    onReady: () => void,
+  ) {
     this.config = config;
     this.#context = context;
     this.#slot =
-      config.tls && createDownstreamSlot(config.tls, context.tls, { secrets: context.secrets, log: context.log, owner: `listener "${listener.name}" filter chain "${config.name}"`, onReady });
-    this.#filters = createFilters(config.filters, context.filters, { listenerName: listener.name, direction: listener.direction, chainName: config.name });
+      config.tls &&
+      createDownstreamSlot(config.tls, context.tls, {
+        secrets: context.secrets,
+        log: context.log,
+        owner: `listener "${listener.name}" filter chain "${config.name}"`,
+        onReady,
+      });
+    this.#filters = createFilters(config.filters, context.filters, {
+      listenerName: listener.name,
+      direction: listener.direction,
+      chainName: config.name,
+    });
   }
 
   /** Whether its secrets are there. */
@@ -64,6 +81,8 @@ export class RunningChain {
       const refusal = filter.onConnection(connection);
       if (refusal === undefined) continue;
       this.#context.log.debug("connection refused", { listener: connection.listenerName, details: refusal });
+      this.#filters.terminal.refused?.(connection, refusal);
+      connection.channel.handler = CLOSED;
       connection.channel.destroy();
       return;
     }

@@ -3,13 +3,13 @@
  */
 import { toBinary } from "@bufbuild/protobuf";
 import { durationMs } from "@bufbuild/protobuf/wkt";
-import { messageOf } from "../../base/errors.ts";
 import { digestOf } from "../../base/digest.ts";
+import { messageOf } from "../../base/errors.ts";
 import {
-  type FilterChain,
-  FilterChainSchema,
   type Filter,
+  type FilterChain,
   type FilterChainMatch,
+  FilterChainSchema,
   type ListenerFilter,
   type ListenerFilterChainMatchPredicate,
 } from "../../gen/envoy/config/listener/v3/listener_components_pb.ts";
@@ -22,7 +22,7 @@ import { type DataSourceReader, readAddress, readSocketOptions } from "../config
 import { isOfType } from "../config/any.ts";
 import { unsupportedFields } from "../config/fields.ts";
 import { type DownstreamTlsConfig, readDownstreamSocket } from "../config/tls-config.ts";
-import { type FilterTypes, routesOf, type RouteReference, validateFilters } from "../network/filters.ts";
+import { type FilterTypes, type RouteReference, routesOf, validateFilters } from "../network/filters.ts";
 import type { DownstreamConnection } from "../types.ts";
 import { compileFilterChains } from "./filter-chain-match.ts";
 
@@ -75,11 +75,32 @@ export type ReadListener =
   | { readonly config: undefined; readonly violations: readonly string[]; readonly warnings: readonly string[] };
 
 const SUPPORTED: ReadonlySet<string> = new Set([
-  "name", "address", "additionalAddresses", "statPrefix", "filterChains", "useOriginalDst", "defaultFilterChain", "perConnectionBufferLimitBytes", "metadata",
-  "deprecatedV1", "drainType", "listenerFilters", "listenerFiltersTimeout", "continueOnListenerFiltersTimeout", "transparent", "trafficDirection",
-  "tcpBacklogSize", "bindToPort", "socketOptions",
+  "name",
+  "address",
+  "additionalAddresses",
+  "statPrefix",
+  "filterChains",
+  "useOriginalDst",
+  "defaultFilterChain",
+  "perConnectionBufferLimitBytes",
+  "metadata",
+  "deprecatedV1",
+  "drainType",
+  "listenerFilters",
+  "listenerFiltersTimeout",
+  "continueOnListenerFiltersTimeout",
+  "transparent",
+  "trafficDirection",
+  "tcpBacklogSize",
+  "bindToPort",
+  "socketOptions",
   // One thread accepts, so there is nothing to balance; the port is not shared; there is no overload manager to pass by.
-  "connectionBalanceConfig", "reusePort", "enableReusePort", "maxConnectionsToAcceptPerSocketEvent", "ignoreGlobalConnLimit", "bypassOverloadManager",
+  "connectionBalanceConfig",
+  "reusePort",
+  "enableReusePort",
+  "maxConnectionsToAcceptPerSocketEvent",
+  "ignoreGlobalConnLimit",
+  "bypassOverloadManager",
 ]);
 const REFUSED: ReadonlySet<string> = new Set(["udp_listener_config", "api_listener", "internal_listener", "filter_chain_matcher"]);
 
@@ -100,9 +121,12 @@ export function readListener(listener: Listener, types: FilterTypes, reader: Dat
     if (REFUSED.has(field)) violations.push(`${field} is not supported`);
     else warnings.push(field);
   }
-  const addresses = [listener.address, ...listener.additionalAddresses.map(({ address }) => address)].flatMap((address) => attempt(() => readAddress(address)) ?? []);
+  const addresses = [listener.address, ...listener.additionalAddresses.map(({ address }) => address)].flatMap(
+    (address) => attempt(() => readAddress(address)) ?? [],
+  );
   const inspectors = attempt(() => readListenerFilters(listener.listenerFilters));
-  const readOne = (chain: FilterChain, name: string): ChainConfig | undefined => readChain(chain, name, listener, types, reader, { violations, warnings });
+  const readOne = (chain: FilterChain, name: string): ChainConfig | undefined =>
+    readChain(chain, name, listener, types, reader, { violations, warnings });
   const chains = listener.filterChains.map((chain, i) => readOne(chain, chain.name || String(i)));
   const defaultChain = listener.defaultFilterChain && readOne(listener.defaultFilterChain, listener.defaultFilterChain.name || "default");
   if (chains.length === 0 && !defaultChain) violations.push("no filter chains");
@@ -167,9 +191,20 @@ function readChain(
   };
 }
 
-const CHAIN: ReadonlySet<string> = new Set(["filterChainMatch", "filters", "metadata", "transportSocket", "transportSocketConnectTimeout", "name"]);
+const CHAIN: ReadonlySet<string> = new Set([
+  "filterChainMatch",
+  "filters",
+  "metadata",
+  "transportSocket",
+  "transportSocketConnectTimeout",
+  "name",
+]);
 
-function readListenerFilters(filters: readonly ListenerFilter[]): { originalDestination: boolean; tlsInspector: InspectorConfig | undefined; httpInspector: InspectorConfig | undefined } {
+function readListenerFilters(filters: readonly ListenerFilter[]): {
+  originalDestination: boolean;
+  tlsInspector: InspectorConfig | undefined;
+  httpInspector: InspectorConfig | undefined;
+} {
   let originalDestination = false;
   let tlsInspector: InspectorConfig | undefined;
   let httpInspector: InspectorConfig | undefined;

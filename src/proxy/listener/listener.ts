@@ -121,7 +121,11 @@ export class Listener {
     stats.cxTotal.add();
     if (!chain) {
       stats.noFilterChainMatch.add();
-      this.#context.log.debug("connection closed: filter_chain_not_found", { listener: config.name, destination: addressText(destination), source: addressText(incoming.remote) });
+      this.#context.log.debug("connection closed: filter_chain_not_found", {
+        listener: config.name,
+        destination: addressText(destination),
+        source: addressText(incoming.remote),
+      });
       incoming.destroy();
       return;
     }
@@ -151,7 +155,11 @@ export class Listener {
         onFail: (reason) => {
           stats.sslConnectionError.add();
           if (reason.message.includes("certificate")) stats.sslFailVerifyNoCert.add();
-          this.#context.log.debug("TLS handshake failed", { listener: config.name, source: addressText(incoming.remote), reason: reason.message });
+          this.#context.log.debug("TLS handshake failed", {
+            listener: config.name,
+            source: addressText(incoming.remote),
+            reason: reason.message,
+          });
         },
       },
     );

@@ -103,8 +103,10 @@ export class Listeners {
   /** Reads without applying. */
   validate(message: ListenerMessage): ReadListener {
     const { context, reader } = this.#options;
-    if (this.#active.get(message.name)?.isStatic) return { config: undefined, violations: ["a static listener of that name exists"], warnings: [] };
-    if (this.#active.size >= LISTENERS_MAX && !this.#active.has(message.name)) return { config: undefined, violations: [`more than ${LISTENERS_MAX} listeners`], warnings: [] };
+    if (this.#active.get(message.name)?.isStatic)
+      return { config: undefined, violations: ["a static listener of that name exists"], warnings: [] };
+    if (this.#active.size >= LISTENERS_MAX && !this.#active.has(message.name))
+      return { config: undefined, violations: [`more than ${LISTENERS_MAX} listeners`], warnings: [] };
     return readListener(message, context.filters, reader);
   }
 
@@ -180,7 +182,11 @@ export class Listeners {
 
   /** The listener of an address: exactly, then of all addresses with that port. Source: Envoy use_original_dst. */
   findByDestination({ host, port }: Address): Listener | undefined {
-    return this.#byAddress.get(addressText({ host, port })) ?? this.#byAddress.get(host.includes(":") ? `[::]:${port}` : `0.0.0.0:${port}`) ?? this.#byAddress.get(`[::]:${port}`);
+    return (
+      this.#byAddress.get(addressText({ host, port })) ??
+      this.#byAddress.get(host.includes(":") ? `[::]:${port}` : `0.0.0.0:${port}`) ??
+      this.#byAddress.get(`[::]:${port}`)
+    );
   }
 
   #add(config: ListenerConfig, warnings: readonly string[], bytes: Uint8Array, version: string, isStatic: boolean): void {
@@ -189,7 +195,15 @@ export class Listeners {
     this.#dropWarming(config.name);
     const before = this.#active.get(config.name)?.listener;
     const listener = new Listener(config, context, before, () => this.#onProgress(entry));
-    const entry: LiveEntry = { bytes, version, isStatic, updatedAtMs: context.clock.nowMs(), listener, routesKnown: false, wait: undefined };
+    const entry: LiveEntry = {
+      bytes,
+      version,
+      isStatic,
+      updatedAtMs: context.clock.nowMs(),
+      listener,
+      routesKnown: false,
+      wait: undefined,
+    };
     this.#warming.set(config.name, entry);
     const routes = [...config.chains, ...(config.defaultChain ? [config.defaultChain] : [])].flatMap((chain) => chain.routes);
     const onRoutes = (): void => {

@@ -89,7 +89,8 @@ function terminalOf(filter: Filter, types: FilterTypes): { type: TerminalFilterT
   const config = filter.configType.case === "typedConfig" ? filter.configType.value : undefined;
   const type = config && types.terminal.find(({ typeName }) => typeName === typeNameOf(config));
   if (config && type) return { type, config };
-  if (config && types.network.some(({ typeName }) => typeName === typeNameOf(config))) return `filter "${filter.name}" cannot be the last of its chain: it hands connections to nobody`;
+  if (config && types.network.some(({ typeName }) => typeName === typeNameOf(config)))
+    return `filter "${filter.name}" cannot be the last of its chain: it hands connections to nobody`;
   return unknownFilter(filter, config);
 }
 
@@ -97,7 +98,8 @@ function networkOf(filter: Filter, types: FilterTypes): { type: NetworkFilterTyp
   const config = filter.configType.case === "typedConfig" ? filter.configType.value : undefined;
   const type = config && types.network.find(({ typeName }) => typeName === typeNameOf(config));
   if (config && type) return { type, config };
-  if (config && types.terminal.some(({ typeName }) => typeName === typeNameOf(config))) return `filter "${filter.name}" must be the last of its chain`;
+  if (config && types.terminal.some(({ typeName }) => typeName === typeNameOf(config)))
+    return `filter "${filter.name}" must be the last of its chain`;
   return unknownFilter(filter, config);
 }
 

@@ -1,6 +1,6 @@
 /** Decides over connections by who the peer is and where it goes. Source: envoy.extensions.filters.network.rbac.v3.RBAC. */
 import type { Any } from "@bufbuild/protobuf/wkt";
-import { RBACSchema, type RBAC } from "../../gen/envoy/extensions/filters/network/rbac/v3/rbac_pb.ts";
+import { type RBAC, RBACSchema } from "../../gen/envoy/extensions/filters/network/rbac/v3/rbac_pb.ts";
 import { compileRbac, type RbacEngine, type RbacInput } from "../../policy/rbac.ts";
 import type { Counter, MetricsRegistry } from "../../telemetry/metrics.ts";
 import { ConfigRefused } from "../config/address.ts";

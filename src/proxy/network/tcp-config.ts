@@ -22,7 +22,14 @@ export interface TcpProxyConfig {
 }
 
 const SUPPORTED: ReadonlySet<string> = new Set([
-  "statPrefix", "cluster", "weightedClusters", "metadataMatch", "idleTimeout", "accessLog", "maxConnectAttempts", "maxDownstreamConnectionDuration",
+  "statPrefix",
+  "cluster",
+  "weightedClusters",
+  "metadataMatch",
+  "idleTimeout",
+  "accessLog",
+  "maxConnectAttempts",
+  "maxDownstreamConnectionDuration",
 ]);
 
 /** Reads the config. Throws ConfigRefused: a field that is not carried out is refused by name. */

@@ -53,5 +53,12 @@ function reporterOf(direction: DownstreamConnection["direction"]): Reporter {
 }
 
 function formatSource(record: StreamRecord): FormatSource {
-  return { record, request: undefined, responseHeaders: undefined, responseTrailers: undefined, directRemote: record.downstreamRemote, filterState: undefined };
+  return {
+    record,
+    request: undefined,
+    responseHeaders: undefined,
+    responseTrailers: undefined,
+    directRemote: record.downstreamRemote,
+    filterState: undefined,
+  };
 }

@@ -29,7 +29,11 @@ const LINGER_MAX_MS = 30_000;
 export interface TcpReporter {
   opened(record: StreamRecord, direction: DownstreamConnection["direction"]): void;
   /** Bytes since the last report. */
-  moved(record: StreamRecord, direction: DownstreamConnection["direction"], bytes: { readonly received: number; readonly sent: number }): void;
+  moved(
+    record: StreamRecord,
+    direction: DownstreamConnection["direction"],
+    bytes: { readonly received: number; readonly sent: number },
+  ): void;
   /** `wasOpen`: the upstream stood, and so `opened` was called. */
   closed(record: StreamRecord, direction: DownstreamConnection["direction"], wasOpen: boolean): void;
 }
@@ -63,6 +67,14 @@ export class TcpProxy implements TerminalFilter {
     if (this.#isClosed) session.cut();
     else session.start();
     this.#arm();
+  }
+
+  refused(connection: DownstreamConnection, details: string): void {
+    this.stats.cxTotal.add();
+    const record = createRecord(connection, this.context.clock);
+    record.terminationDetails = details;
+    record.endMs = record.startMs;
+    this.reporter.closed(record, connection.direction, false);
   }
 
   /** TCP has no way to ask a client to go: connections end with the drain time. */
@@ -154,6 +166,16 @@ class Side implements ChannelHandler {
   }
 }
 
+function createRecord(connection: DownstreamConnection, clock: Clock): StreamRecord {
+  const record = new StreamRecord("tcp", clock.monotonicMs(), clock.nowMs());
+  record.downstreamRemote = connection.remoteAddress;
+  record.downstreamLocal = connection.localAddress;
+  record.downstreamTls = connection.channel.tls;
+  record.requestedServerName = connection.requestedServerName;
+  record.listenerName = connection.listenerName;
+  return record;
+}
+
 class Session {
   readonly #proxy: TcpProxy;
   readonly #connection: DownstreamConnection;
@@ -174,15 +196,14 @@ class Session {
     const { clock } = proxy.context;
     this.#proxy = proxy;
     this.#connection = connection;
-    this.#lastMs = clock.monotonicMs();
-    const record = new StreamRecord("tcp", this.#lastMs, clock.nowMs());
-    record.protocol = "-";
-    record.downstreamRemote = connection.remoteAddress;
-    record.downstreamLocal = connection.localAddress;
-    record.downstreamTls = connection.channel.tls;
-    record.listenerName = connection.listenerName;
-    this.#record = record;
-    this.#lb = { originalDestination: connection.localAddress, triedHosts: new Set(), hash: undefined, metadataMatch: proxy.config.metadataMatch };
+    this.#record = createRecord(connection, clock);
+    this.#lastMs = this.#record.startMs;
+    this.#lb = {
+      originalDestination: connection.localAddress,
+      triedHosts: new Set(),
+      hash: undefined,
+      metadataMatch: proxy.config.metadataMatch,
+    };
     this.#down = new Side(connection.channel, this, true);
     connection.channel.handler = this.#down;
   }
