@@ -2,13 +2,12 @@
 import { startupSnapshot } from "node:v8";
 import { runProxy } from "./main.ts";
 
-if (startupSnapshot.isBuildingSnapshot()) startupSnapshot.setDeserializeMainFunction(main);
-else main();
+if (startupSnapshot.isBuildingSnapshot()) startupSnapshot.setDeserializeMainFunction(() => main(process.argv.slice(1)));
+else main(process.argv.slice(2));
 
-function main(): void {
-  // "proxy" is there when the CLI's own arguments were handed on.
-  const [, , ...argv] = process.argv;
-  const done = runProxy(argv[0] === "proxy" ? argv.slice(1) : argv);
+/** A process that starts from a snapshot has no script among its arguments. "proxy" is there when the CLI's own were handed on. */
+function main(argv: readonly string[]): void {
+  const done = runProxy(argv[0] !== undefined && /(^|\/)proxy$/.test(argv[0]) ? argv.slice(1) : argv);
   done.then(
     (code) => process.exit(code),
     (error: unknown) => {
