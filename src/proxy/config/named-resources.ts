@@ -4,7 +4,6 @@
  */
 import type { Clock } from "../../base/clock.ts";
 import { messageOf } from "../../base/errors.ts";
-import type { Log } from "../../base/log.ts";
 import type { XdsClient, XdsSubscriber, XdsSubscription, XdsUpdate } from "../../xds/client-types.ts";
 
 /** A resource that was refused. */
@@ -26,12 +25,9 @@ export interface NamedResource<T> {
 /** What one kind of resource is. */
 export interface NamedResourcesOptions<T> {
   readonly typeUrl: string;
-  /** For messages: "endpoints". */
-  readonly kind: string;
   /** Throws with everything that is wrong. */
   readonly read: (bytes: Uint8Array, name: string, version: string) => T;
   readonly clock: Clock;
-  readonly log: Log;
 }
 
 interface Entry<T> {
@@ -84,7 +80,7 @@ export class NamedResources<T> implements XdsSubscriber {
   }
 
   onUpdate(update: XdsUpdate): string | undefined {
-    const { clock, log, kind } = this.#options;
+    const { clock } = this.#options;
     const violations: string[] = [];
     const accepted: [Entry<T>, NamedResource<T>][] = [];
     for (const { name, version, bytes } of update.resources) {
@@ -106,8 +102,6 @@ export class NamedResources<T> implements XdsSubscriber {
       for (const watcher of [...entry.watchers]) watcher(known.value);
     }
     if (violations.length === 0) return undefined;
-    const text = violations.join("; ");
-    log.error(`${kind} rejected: ${text}`);
-    return text;
+    return violations.join("; ");
   }
 }

@@ -135,9 +135,7 @@ class Hub {
     });
     this.routes = new NamedResources(client, {
       typeUrl: TypeUrl.route,
-      kind: "routes",
       clock: options.clock,
-      log: options.log,
       read: (bytes) => {
         const config = fromBinary(RouteConfigurationSchema, bytes);
         const violations = [...options.validate(config)];
@@ -241,11 +239,7 @@ class VirtualHosts implements XdsSubscriber {
     }
     for (const name of update.removed) edit(name)?.delete(name);
     for (const [routeName, hosts] of next) violations.push(...this.#flaws(routeName, hosts));
-    if (violations.length > 0) {
-      const text = violations.join("; ");
-      this.#options.log.error(`virtual hosts rejected: ${text}`);
-      return text;
-    }
+    if (violations.length > 0) return violations.join("; ");
     for (const [routeName, hosts] of next) this.#byRoute.set(routeName, hosts);
     if (update.resources.length === 0 && update.removed.length === 0) {
       // The server has no host for anybody: those who wait may go on.

@@ -164,7 +164,7 @@ test("a host that leaves drains: what runs goes on", async () => {
 });
 
 test("one bad cluster refuses the response by name, the good one serves, the last good one stays", async () => {
-  const { client, clusters, log, xds } = setUp();
+  const { client, clusters, xds } = setUp();
   client.send(TypeUrl.cluster, [eds("a"), eds("b")]);
   client.send(TypeUrl.endpoint, [endpoints("a", "10.0.0.2"), endpoints("b", "10.0.0.3")]);
   await settle();
@@ -178,10 +178,6 @@ test("one bad cluster refuses the response by name, the good one serves, the las
   assert.deepEqual(hostsOf(clusters, "a"), ["10.0.0.2"]);
   assert.equal(clusters.get("b")?.config.connectTimeoutMs, 3000);
   assert.equal(clusters.get("c"), undefined);
-  assert.deepEqual(
-    log.lines.filter((line) => line.includes("rejected")),
-    [`error clusters rejected: ${nack}`],
-  );
   assert.deepEqual([...xds.refusals.clusters.keys()], ["a", "c"]);
   assert.equal(client.send(TypeUrl.cluster, [eds("a")]), undefined);
   assert.deepEqual([...xds.refusals.clusters.keys()], ["c"], "an accepted version clears its name");

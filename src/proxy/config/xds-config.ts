@@ -152,7 +152,7 @@ export class XdsConfig implements EndpointSource {
 
   #onClusters(update: XdsUpdate): string | undefined {
     const { clusters, clock } = this.#options;
-    const violations = new Violations("clusters", this.#refusals.clusters, clock, this.#options.log);
+    const violations = new Violations(this.#refusals.clusters, clock);
     const good: { read: ReadCluster; bytes: Uint8Array; version: string }[] = [];
     const named = new Set<string>();
     for (const { name, bytes, version: own } of update.resources) {
@@ -188,7 +188,7 @@ export class XdsConfig implements EndpointSource {
 
   #onListeners(update: XdsUpdate): string | undefined {
     const { listeners, clock } = this.#options;
-    const violations = new Violations("listeners", this.#refusals.listeners, clock, this.#options.log);
+    const violations = new Violations(this.#refusals.listeners, clock);
     const good: { config: ListenerConfig; warnings: readonly string[]; bytes: Uint8Array; version: string }[] = [];
     const named = new Set<string>();
     for (const { name, bytes, version: own } of update.resources) {
@@ -261,16 +261,14 @@ export class XdsConfig implements EndpointSource {
   }
 
   #endpointsOf(source: ConfigSource | undefined): NamedResources<Assignment> {
-    const { discovery, clock, log } = this.#options;
+    const { discovery, clock } = this.#options;
     const client = discovery.clientOf(source, EDS);
     let hub = this.#endpoints.get(client);
     if (!hub) {
       hub = new NamedResources(client, {
         typeUrl: TypeUrl.endpoint,
-        kind: "endpoints",
         read: (bytes) => readAssignment(fromBinary(ClusterLoadAssignmentSchema, bytes)),
         clock,
-        log,
       });
       this.#endpoints.set(client, hub);
     }
@@ -278,20 +276,18 @@ export class XdsConfig implements EndpointSource {
   }
 
   #secretsOf(source: ConfigSource | undefined): NamedResources<Secret> {
-    const { discovery, clock, log, secrets } = this.#options;
+    const { discovery, clock, secrets } = this.#options;
     const client = discovery.clientOf(source, SDS);
     let hub = this.#secrets.get(client);
     if (!hub) {
       hub = new NamedResources<Secret>(client, {
         typeUrl: TypeUrl.secret,
-        kind: "secrets",
         read: (bytes, name, version) => {
           const message = fromBinary(SecretSchema, bytes);
           if (message.name !== name) throw new Error(`the secret inside is named "${message.name}"`);
           return secrets.read(message, version);
         },
         clock,
-        log,
       });
       this.#secrets.set(client, hub);
     }
@@ -301,17 +297,13 @@ export class XdsConfig implements EndpointSource {
 
 /** Reasons by resource, and the text of the NACK. */
 class Violations {
-  readonly #kind: string;
   readonly #refusals: Map<string, Refusal>;
   readonly #clock: Clock;
-  readonly #log: Log;
   readonly #lines: string[] = [];
 
-  constructor(kind: string, refusals: Map<string, Refusal>, clock: Clock, log: Log) {
-    this.#kind = kind;
+  constructor(refusals: Map<string, Refusal>, clock: Clock) {
     this.#refusals = refusals;
     this.#clock = clock;
-    this.#log = log;
   }
 
   add(name: string, version: string, reasons: readonly string[]): void {
@@ -324,11 +316,8 @@ class Violations {
     this.#refusals.delete(name);
   }
 
-  /** The NACK, logged; undefined when all was good. */
+  /** The NACK, which the client logs; undefined when all was good. */
   finish(): string | undefined {
-    if (this.#lines.length === 0) return undefined;
-    const text = this.#lines.join("; ");
-    this.#log.error(`${this.#kind} rejected: ${text}`);
-    return text;
+    return this.#lines.length === 0 ? undefined : this.#lines.join("; ");
   }
 }
