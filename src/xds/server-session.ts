@@ -12,7 +12,7 @@ import { encodeDeltaResponse, encodeSotwResponse } from "./response-codec.ts";
 import type { XdsServerLimits } from "./server-limits.ts";
 import { HELD_TYPES, type Outgoing, ServerType } from "./server-type.ts";
 import type { XdsNode, XdsSession, XdsSource, XdsTypeStatus } from "./server-types.ts";
-import { PUSH_ORDER, type Subscription } from "./types.ts";
+import { CHILDREN_OF_HELD, HOLDS_ANSWER_FOR_CHILDREN, PUSH_ORDER, type Subscription } from "./types.ts";
 
 /** What a session needs of its server. */
 export interface SessionContext {
@@ -286,7 +286,6 @@ export class Session implements XdsSession {
         : ({ state: "acked", ackedLabel: out.label, nackMessage: undefined } as const);
       this.#setStatus(type, { ...status, ...answer, answeredAtMs: clock.nowMs() });
       source.onAck?.(this, type.typeUrl);
-      this.#wantChildren(type, out);
     } else {
       const message = error.length > limits.nackMessageMax ? `${error.slice(0, limits.nackMessageMax)}…` : error;
       type.onNack(message);
@@ -298,7 +297,7 @@ export class Session implements XdsSession {
     if (stalled) void this.push(stalled.label);
   }
 
-  /** What the client has just taken makes it want its children again, or for the first time. */
+  /** What the client is sent makes it want its children again, or for the first time. They come behind it on the same stream. */
   #wantChildren(type: ServerType, out: Outgoing): void {
     const { source } = this.#context;
     if (!source.children || (this.#types.size === 1 && !this.#running)) return;
@@ -368,6 +367,7 @@ export class Session implements XdsSession {
     });
     // What send says of full buffers changes nothing: a type sends no more before its answer, so a stream holds one response a type.
     this.#stream.send(bytes);
+    this.#wantChildren(type, out);
     source.onSend?.(this, type.typeUrl, { resources: out.resources.length, removed: out.removed.length, bytes: bytes.length });
   }
 
@@ -421,6 +421,9 @@ export class Session implements XdsSession {
       const type = this.#types.get(typeUrl);
       if (type && (push.types === undefined || push.types.has(typeUrl))) type.isDirty = true;
       if (type) this.#flush(type);
+      // The answer may wait for the children, which are next: both are awaited then.
+      if (typeUrl === HOLDS_ANSWER_FOR_CHILDREN) continue;
+      if (typeUrl === CHILDREN_OF_HELD && !(await this.#isSettled(HOLDS_ANSWER_FOR_CHILDREN))) return;
       if (!(await this.#isSettled(typeUrl))) return;
     }
   }

@@ -35,3 +35,12 @@ export const PUSH_ORDER: readonly string[] = [
   TypeUrl.virtualHost,
   TypeUrl.extensionConfig,
 ];
+
+/**
+ * Envoy answers clusters only when those that changed have warmed, that is, when their endpoints came (again, too, where they are as before). So a push
+ * sends endpoints behind clusters without waiting for the answer between them.
+ * Source: Envoy's cluster manager, which pauses CDS while clusters warm.
+ */
+export const HOLDS_ANSWER_FOR_CHILDREN: string = TypeUrl.cluster;
+/** The type of those children; it follows in PUSH_ORDER. */
+export const CHILDREN_OF_HELD: string = TypeUrl.endpoint;
