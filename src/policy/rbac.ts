@@ -97,7 +97,9 @@ function compilePolicy(
       denied: { allowed: false, policy: name },
     };
   } catch (error) {
-    throw new PolicyRefusal(`${action === Action.ALLOW ? "ALLOW" : action === Action.DENY ? "DENY" : "LOG"} policy "${name}": ${error instanceof Error ? error.message : String(error)}`);
+    throw new PolicyRefusal(
+      `${action === Action.ALLOW ? "ALLOW" : action === Action.DENY ? "DENY" : "LOG"} policy "${name}": ${error instanceof Error ? error.message : String(error)}`,
+    );
   }
 }
 
