@@ -54,7 +54,9 @@ export async function runCli(args: readonly string[]): Promise<number> {
     .argument("<command...>", "after --")
     .option("--mesh <name>", "the mesh (default: that of lateen.yaml in this folder)")
     .passThroughOptions()
-    .action((workload: string, command: string[], options: { mesh?: string }) => done(import("./exec.ts").then(({ runExec }) => runExec(workload, command, options))));
+    .action((workload: string, command: string[], options: { mesh?: string }) =>
+      done(import("./exec.ts").then(({ runExec }) => runExec(workload, command[0] === "--" ? command.slice(1) : command, options))),
+    );
   program
     .command("control-plane")
     .description("Runs the control plane: reads Istio's YAML, serves xDS and certificates.")
