@@ -11,6 +11,7 @@ import { anyTypes } from "../bootstrap/any-types.ts";
 import type { ClusterEntry } from "../cluster/manager.ts";
 import type { Refusal } from "../config/named-resources.ts";
 import type { ListenerEntry } from "../listener/manager.ts";
+import { inlineRoutesOf } from "../network/http-filter.ts";
 import type { Secret } from "../secrets.ts";
 import type { AdminSource } from "./admin-source.ts";
 import { evaluate, type Json, type LazyJson, parseFieldMask } from "./lazy-json.ts";
@@ -126,7 +127,14 @@ function listResources(source: AdminSource, isWanted: (name: string) => boolean)
     {
       type: "RoutesConfigDump",
       version: "",
-      fields: [{ name: "dynamic_route_configs", type: "RoutesConfigDump.DynamicRouteConfig", items: () => routes(source, isWanted) }],
+      fields: [
+        {
+          name: "static_route_configs",
+          type: "RoutesConfigDump.StaticRouteConfig",
+          items: () => staticRoutes(source, isWanted),
+        },
+        { name: "dynamic_route_configs", type: "RoutesConfigDump.DynamicRouteConfig", items: () => routes(source, isWanted) },
+      ],
     },
     {
       type: "SecretsConfigDump",
@@ -197,6 +205,18 @@ function endpoints({ xds }: AdminSource, isWanted: (name: string) => boolean): I
       endpoint_config: resource(ClusterLoadAssignmentSchema, bytes),
       last_updated: time(updatedAtMs),
     }));
+}
+
+/** Routes that stand inside listeners. */
+function staticRoutes({ listeners }: AdminSource, isWanted: (name: string) => boolean): Item[] {
+  return listeners.active.flatMap(({ listener, updatedAtMs }) =>
+    listener.chains.flatMap((chain): Item[] => {
+      const filter = chain.config.filters.at(-1);
+      const config = inlineRoutesOf(filter?.configType.case === "typedConfig" ? filter.configType.value : undefined);
+      if (!config || !isWanted(config.name)) return [];
+      return [{ route_config: () => messageJson(RouteConfigurationSchema, config), last_updated: time(updatedAtMs) }];
+    }),
+  );
 }
 
 function routes(source: AdminSource, isWanted: (name: string) => boolean): Item[] {
