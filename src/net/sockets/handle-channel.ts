@@ -62,6 +62,11 @@ export class HandleChannel extends SocketChannel implements ReadOwner, WriteOwne
   }
 
   received(count: number): Buffer | undefined {
+    if (this.isPaused) {
+      // TLS gives all the records that it had decrypted, paused or not.
+      this.#keepForLater(count);
+      return undefined;
+    }
     const lease = this.readLease;
     if (lease === undefined) {
       this.readBuffer = this.#target;
@@ -84,7 +89,7 @@ export class HandleChannel extends SocketChannel implements ReadOwner, WriteOwne
   }
 
   readFailed(errno: number): void {
-    if (errno === UV_EOF) this.ended();
+    if (errno === UV_EOF) this.#onStreamEnd();
     else this.failed(reasonOf(errno, "read"));
   }
 
@@ -182,6 +187,11 @@ export class HandleChannel extends SocketChannel implements ReadOwner, WriteOwne
     this.deliver(0, early.length);
     this.isReadGiven = false;
     if (!this.isPaused && this.isOpen) this.startReading();
+  }
+
+  #keepForLater(count: number): void {
+    const bytes = this.#target.subarray(0, count);
+    this.#early = this.#early === undefined ? Buffer.from(bytes) : Buffer.concat([this.#early, bytes]);
   }
 
   #onStreamEnd(): void {
