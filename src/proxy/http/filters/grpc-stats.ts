@@ -13,7 +13,7 @@ export const grpcStatsFilter: HttpFilterType = {
     const config = fromBinary(FilterConfigSchema, any.value);
     const unknown = unsupportedFields(FilterConfigSchema, config, new Set(["emitFilterState", "statsForAllMethods"]));
     if (unknown.length > 0) throw new PolicyRefusal(`${unknown.join(", ")} not supported`);
-    if (config.perMethodStatSpecifier.case === "statsForAllMethods" && config.perMethodStatSpecifier.value)
+    if (config.perMethodStatSpecifier.case === "statsForAllMethods" && config.perMethodStatSpecifier.value.value)
       throw new PolicyRefusal("stats_for_all_methods is not supported: a client could make statistics without end");
   },
   create(_config, context) {
