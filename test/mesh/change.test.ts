@@ -1,0 +1,230 @@
+/** What changes while requests flow: config, endpoints, the control plane itself. */
+import assert from "node:assert/strict";
+import { TypeUrl } from "../../src/xds/types.ts";
+import { meshTest } from "../kit/mesh-test.ts";
+import type { Mesh } from "../kit/mesh-world.ts";
+
+const WORKLOADS = [
+  { name: "web" },
+  { name: "payment-v1", service: "payment", labels: { version: "v1" } },
+  { name: "payment-v2", service: "payment", labels: { version: "v2" } },
+];
+
+/** All requests to one version, through a subset of the given name. */
+function through(version: string, subset = version): string {
+  return `
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: { name: payment, namespace: shop }
+spec:
+  host: payment
+  subsets: [{ name: ${subset}, labels: { version: ${version} } }]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: { name: payment, namespace: shop }
+spec:
+  hosts: [payment]
+  http: [{ route: [{ destination: { host: payment, subset: ${subset} } }] }]
+`;
+}
+
+/** Requests without a pause, from several clients at once, until it is stopped. */
+class Flow {
+  readonly apps: (string | undefined)[] = [];
+  readonly failures: string[] = [];
+  #isOver = false;
+  readonly #done: Promise<unknown>;
+
+  constructor(mesh: Mesh, url = "http://payment/", clients = 4) {
+    const flow = async (): Promise<void> => {
+      while (!this.#isOver) {
+        const { status, error, body, app } = await mesh.client("web").get(url);
+        if (status === 200) this.apps.push(app);
+        else this.failures.push(`${mesh.clock.monotonicMs()}: ${status} ${error} ${body}`);
+      }
+    };
+    this.#done = Promise.all(Array.from({ length: clients }, flow));
+  }
+
+  /** Resolves when `count` more have been answered. */
+  async more(mesh: Mesh, count: number): Promise<void> {
+    const until = this.apps.length + this.failures.length + count;
+    await mesh.clock.until(`${count} more requests`, () => this.apps.length + this.failures.length >= until);
+  }
+
+  async stop(): Promise<void> {
+    this.#isOver = true;
+    await this.#done;
+    assert.deepEqual(
+      this.failures.slice(0, 10),
+      [],
+      `${this.failures.length} of ${this.failures.length + this.apps.length} requests failed`,
+    );
+  }
+}
+
+meshTest("20 edits that rename the subset in use cost no request", { workloads: WORKLOADS, yaml: through("v1", "s0") }, async (mesh) => {
+  const flow = new Flow(mesh);
+  await flow.more(mesh, 20);
+  for (let i = 1; i <= 20; i++) {
+    const version = i % 2 === 0 ? "v1" : "v2";
+    const push = await mesh.edit(through(version, `s${i}`));
+    assert.deepEqual([push.proxies, push.acknowledged, push.refused], [3, 3, []]);
+    const answer = await mesh.client("web").get("http://payment/");
+    assert.equal(answer.app, `payment-${version}`, `edit ${i} is in effect once it is acknowledged`);
+    await flow.more(mesh, 10);
+  }
+  await mesh.clock.pass(60_000);
+  await flow.stop();
+  assert.ok(flow.apps.length > 200);
+  const subsets = mesh.proxy("web").clusters.names.filter((name) => name.startsWith("outbound|80|s"));
+  assert.deepEqual(subsets, ["outbound|80|s20|payment.shop.svc.cluster.local"], "clusters that nobody uses are gone in the end");
+});
+
+meshTest("edits in a row without waiting come out as the last one", { workloads: WORKLOADS, yaml: through("v1") }, async (mesh) => {
+  const flow = new Flow(mesh);
+  for (let i = 1; i <= 20; i++) {
+    mesh.putYaml(through(i % 2 === 0 ? "v1" : "v2", `s${i}`));
+    await mesh.clock.pass(i * 3);
+  }
+  await mesh.edit(through("v2", "last"));
+  await flow.more(mesh, 10);
+  assert.equal((await mesh.client("web").get("http://payment/")).app, "payment-v2");
+  await flow.stop();
+});
+
+const BROKEN = [
+  { name: "YAML that is none", yaml: "apiVersion: [" },
+  { name: "an unknown field", yaml: through("v2").replace("subset: v2 }", "subset: v2, subst: v2 }") },
+  {
+    name: "an unknown kind",
+    yaml: `${through("v2")}---\napiVersion: networking.istio.io/v1\nkind: VirtualServices\nmetadata: { name: a, namespace: b }\nspec: {}\n`,
+  },
+];
+for (const { name, yaml } of BROKEN) {
+  meshTest(`a broken edit keeps the last good config: ${name}`, { workloads: WORKLOADS, yaml: through("v1") }, async (mesh) => {
+    const { label } = mesh.controlPlane;
+    mesh.putYaml(yaml);
+    await mesh.clock.pass(5000);
+    assert.equal(mesh.controlPlane.label, label);
+    assert.ok(mesh.controlPlane.config.problems.length > 0);
+    assert.equal(mesh.controlPlane.config.problems[0]?.position.file, "mesh.yaml");
+    assert.equal((await mesh.client("web").get("http://payment/")).app, "payment-v1");
+    await mesh.edit(through("v2"));
+    assert.equal(mesh.controlPlane.config.problems.length, 0);
+    assert.equal((await mesh.client("web").get("http://payment/")).app, "payment-v2", "the mended one takes effect");
+  });
+}
+
+meshTest(
+  "an endpoint that is taken away is used no more once the push is acknowledged, and comes back",
+  { workloads: WORKLOADS },
+  async (mesh) => {
+    const flow = new Flow(mesh);
+    await flow.more(mesh, 50);
+    assert.deepEqual(new Set(flow.apps), new Set(["payment-v1", "payment-v2"]));
+    const file = mesh.fileOf("payment-v2");
+    await mesh.change({ [file]: undefined });
+    const served = mesh.app("payment-v2").requests.length;
+    await flow.more(mesh, 50);
+    // What was under way when the push arrived may still come in.
+    assert.ok(mesh.app("payment-v2").requests.length - served <= 4);
+    const later = mesh.app("payment-v2").requests.length;
+    await flow.more(mesh, 50);
+    assert.equal(mesh.app("payment-v2").requests.length, later);
+    await flow.stop();
+  },
+);
+
+meshTest(
+  "a service that is new can be called, and one that is gone cannot",
+  { workloads: [...WORKLOADS, { name: "extra", sidecar: false, ports: [{ number: 80, name: "http", protocol: "HTTP", targetPort: 80 }] }] },
+  async (mesh) => {
+    mesh.network.setName("extra.example", ["240.250.0.1"]);
+    assert.equal((await mesh.client("web").get("http://extra.example/")).status, 503, "nobody is there, and passthrough says so");
+    await mesh.edit(`
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: { name: extra, namespace: shop }
+spec:
+  hosts: [extra.example]
+  addresses: [240.250.0.1]
+  resolution: STATIC
+  location: MESH_EXTERNAL
+  ports: [{ number: 80, name: http, protocol: HTTP }]
+  endpoints: [{ address: ${mesh.host("extra").ips[0]} }]
+`);
+    assert.equal((await mesh.client("web").get("http://extra.example/")).app, "extra");
+    await mesh.edit("");
+    assert.equal((await mesh.client("web").get("http://extra.example/")).status, 503);
+  },
+);
+
+for (const how of ["killed", "stopped"] as const) {
+  meshTest(
+    `a control plane that is ${how} costs no request; when it is back, edits take effect`,
+    { workloads: WORKLOADS, yaml: through("v1") },
+    async (mesh) => {
+      const flow = new Flow(mesh);
+      await flow.more(mesh, 20);
+      if (how === "killed") await mesh.killControlPlane();
+      else await mesh.stopControlPlane();
+      await mesh.clock.pass(30_000);
+      await flow.more(mesh, 50);
+      assert.deepEqual(new Set(flow.apps), new Set(["payment-v1"]));
+      mesh.putYaml(through("v2"));
+      await mesh.startControlPlane();
+      await mesh.clock.until("the proxies to come back with what was edited meanwhile", () => flow.apps.at(-1) === "payment-v2", 60_000);
+      await mesh.edit(through("v1", "again"));
+      await flow.more(mesh, 20);
+      assert.equal(flow.apps.at(-1), "payment-v1");
+      await flow.stop();
+    },
+  );
+}
+
+meshTest(
+  "proxies that come back to an unchanged mesh are sent nothing that they have",
+  { workloads: WORKLOADS, yaml: through("v1") },
+  async (mesh) => {
+    const before = Object.fromEntries(mesh.proxy("web").clusters.active.map(({ cluster, updatedAtMs }) => [cluster.name, updatedAtMs]));
+    await mesh.killControlPlane();
+    await mesh.clock.pass(10_000);
+    await mesh.startControlPlane();
+    await mesh.clock.pass(60_000);
+    const push = await mesh.edit(through("v2", "v1"));
+    assert.deepEqual([push.proxies, push.acknowledged], [3, 3]);
+    const after = Object.fromEntries(mesh.proxy("web").clusters.active.map(({ cluster, updatedAtMs }) => [cluster.name, updatedAtMs]));
+    assert.deepEqual(after, before);
+  },
+);
+
+meshTest(
+  "a proxy that refuses its listeners keeps its clusters until it takes them",
+  { workloads: WORKLOADS, yaml: through("v1", "first") },
+  async (mesh) => {
+    const flow = new Flow(mesh);
+    const { listeners, clusters } = mesh.proxy("web");
+    const real = listeners.validate.bind(listeners);
+    listeners.validate = () => ({ config: undefined, violations: ["refused by the test"], warnings: [] });
+    const first = "outbound|80|first|payment.shop.svc.cluster.local";
+    const push = await mesh.edit(`${through("v2", "second")}---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: { name: more, namespace: shop }
+spec: { hosts: [more.example], addresses: [240.250.0.2], resolution: STATIC, ports: [{ number: 9000, name: tcp, protocol: TCP }], endpoints: [{ address: 10.7.7.7 }] }
+`);
+    assert.deepEqual(
+      push.refused.map(({ type, message }) => [type, /refused by the test/.test(message)]),
+      [[TypeUrl.listener, true]],
+    );
+    await mesh.clock.pass(300_000);
+    assert.ok(clusters.get(first), "nobody knows what the refused listeners would still use");
+    listeners.validate = real;
+    await mesh.edit(through("v2", "third"));
+    await mesh.clock.pass(300_000);
+    assert.equal(clusters.get(first), undefined);
+    await flow.stop();
+  },
+);
