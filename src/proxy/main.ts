@@ -12,6 +12,7 @@ import { type Flags, parseFlags } from "./bootstrap/flags.ts";
 import { createLog, type LeveledLog } from "./bootstrap/log.ts";
 import { readBootstrap } from "./bootstrap/read.ts";
 import { addressText } from "./config/address.ts";
+import { type EmbeddedIdentity, startEmbeddedIdentity } from "./config/embedded-identity.ts";
 import { ProxyServer } from "./proxy.ts";
 
 /** The product's version, as the admin and the xDS node tell it. */
@@ -72,14 +73,34 @@ async function run(flags: Flags, log: LeveledLog, terminationDrainMs: number): P
   const clock = systemClock;
   const metrics = createMetricsRegistry();
   const accessLogs = createFileSink({ clock, log, metrics });
+  const network = createSystemNetwork({ clock, onShed: (address) => log.warn(`connection reset: too many wait on ${addressText(address)}`) });
+  const random = createSystemRandom();
+  let identity: EmbeddedIdentity | undefined;
+  if (environment.embedsIdentity && flags.mode !== "validate") {
+    const onFail = (message: string): void => {
+      log.error(`no identity: ${message}`);
+      endOfProcess.resolve(1);
+    };
+    identity = startEmbeddedIdentity({
+      variables: environment.variables,
+      directory: process.cwd(),
+      network,
+      clock,
+      random,
+      log,
+      mark: socketMark,
+      onFail,
+    });
+  }
   const proxy = new ProxyServer({
     bootstrap,
     flags,
     environment: { ...environment, socketMark },
     clock,
-    random: createSystemRandom(),
+    random,
     log,
-    network: createSystemNetwork({ clock, onShed: (address) => log.warn(`connection reset: too many wait on ${addressText(address)}`) }),
+    network,
+    localSecrets: identity,
     version: VERSION,
     accessLogs,
     metrics,
@@ -117,6 +138,7 @@ async function run(flags: Flags, log: LeveledLog, terminationDrainMs: number): P
   const keepAlive = setInterval(() => undefined, 0x7fffffff);
   const code = await endOfProcess.promise;
   clearInterval(keepAlive);
+  identity?.close();
   proxy.close();
   await new Promise<void>((resolve) => accessLogs.flush(resolve));
   return code;

@@ -9,6 +9,8 @@ export interface Environment {
   readonly listenFds: ReadonlyMap<string, number>;
   /** LATEEN_ADMIN_HEAP_DUMP=on: a heap dump holds keys, so it is off unless asked for. */
   readonly heapDump: boolean;
+  /** LATEEN_IDENTITY=embedded: the proxy asks the authority for its certificate itself, and no agent stands beside it. */
+  readonly embedsIdentity: boolean;
   /** All variables, for data sources of the config that name one. */
   readonly variables: Readonly<Record<string, string | undefined>>;
 }
@@ -19,6 +21,7 @@ export function readEnvironment(variables: Readonly<Record<string, string | unde
     socketMark: readMark(variables["LATEEN_SOCKET_MARK"]),
     listenFds: readFds(variables["LATEEN_LISTEN_FDS"]),
     heapDump: variables["LATEEN_ADMIN_HEAP_DUMP"] === "on",
+    embedsIdentity: variables["LATEEN_IDENTITY"] === "embedded",
     variables,
   };
 }
