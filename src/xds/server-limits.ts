@@ -19,7 +19,7 @@ export interface XdsServerLimits {
   readonly nackMessageMax: number;
   /** A stream without a first request ends after this. */
   readonly firstRequestTimeoutMs: number;
-  /** A push gives up on a client that has not answered for so long; it goes on when the answer comes. */
+  /** A type that was not answered for so long keeps a push back no more, and may be sent its next response. */
   readonly answerTimeoutMs: number;
   /** How long a push waits for a client to ask for the children of what it was sent. */
   readonly childTimeoutMs: number;
@@ -39,7 +39,7 @@ export const DEFAULT_XDS_LIMITS: XdsServerLimits = {
   waitingRequestsMax: 64,
   nackMessageMax: 8192,
   firstRequestTimeoutMs: 15_000,
-  answerTimeoutMs: 30_000,
+  answerTimeoutMs: 5000,
   childTimeoutMs: 1000,
   drainMs: 5000,
 };

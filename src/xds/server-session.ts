@@ -77,8 +77,10 @@ export class Session implements XdsSession {
   readonly #ahead = new Set<string>();
   /** Names that the client is expected to subscribe in the running push, by type. */
   readonly #expected = new Map<string, Set<string>>();
-  /** A push was given up for want of an answer; the newest label is pushed when it comes. */
-  #stalled: { readonly label: string } | undefined;
+  /** Children of what was sent, of types that the client has not asked for yet: a client that resumes has them, and wants them anew all the same. */
+  readonly #owed = new Map<string, Set<string>>();
+  /** The stream's buffers are full. */
+  #isBlocked = false;
   #sweepTimer: Timer | undefined;
   /** Woken on every change that a push may wait for. */
   #wake: (() => void) | undefined;
@@ -140,6 +142,12 @@ export class Session implements XdsSession {
       }
       this.#waiting.push(request);
     } else this.#onRequest(request);
+  }
+
+  /** The stream takes more. */
+  onDrain(): void {
+    this.#isBlocked = false;
+    for (const type of this.#types.values()) this.#flush(type);
   }
 
   /** The client half-closed, or the stream is gone. */
@@ -242,6 +250,11 @@ export class Session implements XdsSession {
       this.#types.set(typeUrl, type);
     }
     this.#onTypeRequest(type, request, isFirst);
+    const owed = this.#owed.get(typeUrl);
+    if (owed) {
+      this.#owed.delete(typeUrl);
+      type.force([...owed].filter((name) => type.names.has(name)));
+    }
     if (type.names.size > limits.namesMax) {
       this.close(GrpcStatus.RESOURCE_EXHAUSTED, `more than ${limits.namesMax} names of ${typeUrl}`);
       return;
@@ -292,39 +305,37 @@ export class Session implements XdsSession {
       this.#setStatus(type, { ...status, state: "nacked", nackMessage: message, answeredAtMs: clock.nowMs() });
       source.onNack?.(this, type.typeUrl, message);
     }
-    const stalled = this.#stalled;
-    this.#stalled = undefined;
-    if (stalled) void this.push(stalled.label);
+    if (type.hasHeld && !this.#running && !this.#next) this.#settleLater();
   }
 
   /** What the client is sent makes it want its children again, or for the first time. They come behind it on the same stream. */
   #wantChildren(type: ServerType, out: Outgoing): void {
     const { source } = this.#context;
-    if (!source.children || (this.#types.size === 1 && !this.#running)) return;
+    if (!source.children) return;
     for (const resource of out.changed) {
       for (const child of source.children(this, type.typeUrl, resource)) {
         const childType = this.#types.get(child.typeUrl);
         if (childType?.names.has(child.name)) childType.force([child.name]);
-        else if (this.#ahead.has(child.typeUrl)) this.#expect(child.typeUrl, child.name);
+        else if (this.#ahead.has(child.typeUrl)) addTo(this.#expected, child.typeUrl, child.name);
+        if (!childType) addTo(this.#owed, child.typeUrl, child.name);
       }
     }
     for (const other of this.#types.values()) if (other !== type && !this.#ahead.has(other.typeUrl)) this.#flush(other);
-  }
-
-  #expect(typeUrl: string, name: string): void {
-    const names = this.#expected.get(typeUrl);
-    if (names) names.add(name);
-    else this.#expected.set(typeUrl, new Set([name]));
   }
 
   #setStatus(type: ServerType, status: XdsTypeStatus): void {
     this.#status.set(type.typeUrl, { ...status, resources: type.clientCount });
   }
 
-  /** Sends what the client lacks of a type, unless an answer is awaited: then it goes after that. */
+  /**
+   * Sends what the client lacks of a type. While an answer is awaited it waits for that, but not for ever: an Envoy with a cluster that does not
+   * warm answers no clusters, and would never hear of its mending.
+   */
   #flush(type: ServerType): void {
-    if (!this.#isOpen || type.inFlight || !type.isWanting) return;
+    if (!this.#isOpen || this.#isBlocked || !type.isWanting) return;
+    if (type.inFlight && !this.#isOverdue(type)) return;
     const { source, clock, log } = this.#context;
+    type.supersede();
     const scope = type.scope;
     let out: Outgoing | undefined;
     try {
@@ -350,7 +361,7 @@ export class Session implements XdsSession {
   #send(type: ServerType, out: Outgoing, status: XdsTypeStatus | undefined): void {
     const { source, clock, identifier } = this.#context;
     const nonce = `${++this.#nonces}`;
-    type.inFlight = { ...out, nonce, label: this.#label };
+    type.inFlight = { ...out, nonce, label: this.#label, sentAtMs: clock.monotonicMs() };
     type.lastNonce = nonce;
     const response = { typeUrl: type.typeUrl, nonce, resources: out.resources, removed: out.removed, controlPlane: identifier };
     const bytes = this.delta
@@ -365,8 +376,7 @@ export class Session implements XdsSession {
       answeredAtMs: undefined,
       resources: 0,
     });
-    // What send says of full buffers changes nothing: a type sends no more before its answer, so a stream holds one response a type.
-    this.#stream.send(bytes);
+    if (!this.#stream.send(bytes)) this.#isBlocked = true;
     this.#wantChildren(type, out);
     source.onSend?.(this, type.typeUrl, { resources: out.resources.length, removed: out.removed.length, bytes: bytes.length });
   }
@@ -377,11 +387,6 @@ export class Session implements XdsSession {
 
   #enqueue(push: Push): Promise<void> {
     if (!this.#isOpen) return Promise.resolve();
-    if (this.#stalled) {
-      // It all goes out together when the client answers.
-      if (!push.isSweep) this.#stalled = { label: push.label };
-      return Promise.resolve();
-    }
     if (this.#next) {
       this.#next.push = merge(this.#next.push, push);
       return this.#next.done;
@@ -400,7 +405,7 @@ export class Session implements XdsSession {
       this.#running = push;
       try {
         if (!push.isSweep) await this.#runPush(push);
-        if (this.#isOpen && !this.#stalled) await this.#sweep(push);
+        if (this.#isOpen) await this.#sweep(push);
       } catch (error) {
         this.#context.log.error("a push failed", { session: this.id, why: messageOf(error) });
       }
@@ -428,7 +433,12 @@ export class Session implements XdsSession {
     }
   }
 
-  /** Waits until a type is answered and its expected names are subscribed. False when the push ends here. */
+  #isOverdue(type: ServerType): boolean {
+    const sentAtMs = type.inFlight?.sentAtMs;
+    return sentAtMs !== undefined && this.#context.clock.monotonicMs() - sentAtMs >= this.#context.limits.answerTimeoutMs;
+  }
+
+  /** Waits until a type is answered (or overdue) and its expected names are subscribed. False when the stream has ended. */
   async #isSettled(typeUrl: string): Promise<boolean> {
     const { clock, limits, log } = this.#context;
     const startMs = clock.monotonicMs();
@@ -436,20 +446,19 @@ export class Session implements XdsSession {
       if (!this.#isOpen) return false;
       const type = this.#types.get(typeUrl);
       const waitedMs = clock.monotonicMs() - startMs;
-      const isAnswered = !type?.inFlight;
+      // Other types are not kept back for ever by one that is not answered. Removals are.
+      const isAnswered = !type?.inFlight || type.isLate || this.#isOverdue(type);
       const hasChildren = waitedMs >= limits.childTimeoutMs || this.#hasExpected(typeUrl, type);
       if (isAnswered && hasChildren) {
         this.#expected.delete(typeUrl);
+        if (type?.inFlight) log.warn("a client does not answer", { session: this.id, type: typeUrl, label: type.inFlight.label });
         return true;
       }
-      if (waitedMs >= limits.answerTimeoutMs) {
-        this.#stalled = { label: this.#next?.push.label ?? this.#label };
-        this.#next?.resolve();
-        this.#next = undefined;
-        log.warn("a client does not answer: the push waits for it", { session: this.id, type: typeUrl, waitedMs: Math.round(waitedMs) });
-        return false;
-      }
-      const limitMs = hasChildren ? limits.answerTimeoutMs : Math.min(limits.childTimeoutMs, limits.answerTimeoutMs);
+      const answerMs = type?.inFlight ? type.inFlight.sentAtMs + limits.answerTimeoutMs - startMs : Number.POSITIVE_INFINITY;
+      const limitMs = Math.min(
+        hasChildren ? Number.POSITIVE_INFINITY : limits.childTimeoutMs,
+        isAnswered ? Number.POSITIVE_INFINITY : answerMs,
+      );
       await new Promise<void>((resolve) => {
         const timer = clock.after(Math.max(1, limitMs - waitedMs), resolve);
         this.#wake = () => {
@@ -501,6 +510,12 @@ export class Session implements XdsSession {
       void this.#enqueue({ label: this.#label, types: new Set(), isSweep: true });
     });
   }
+}
+
+function addTo(map: Map<string, Set<string>>, key: string, value: string): void {
+  const values = map.get(key);
+  if (values) values.add(value);
+  else map.set(key, new Set([value]));
 }
 
 function longestName({ typeUrl, names }: XdsRequest): number {

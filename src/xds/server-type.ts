@@ -12,6 +12,8 @@ const FULL_TYPES: ReadonlySet<string> = new Set([TypeUrl.cluster, TypeUrl.listen
 export const HELD_TYPES: readonly string[] = [TypeUrl.cluster, TypeUrl.endpoint];
 
 const WILDCARD = "*";
+/** No resource has it: the client may have any version, or none. */
+const UNKNOWN = "";
 
 /** A response that is to be sent, or was and is unanswered. */
 export interface Outgoing {
@@ -38,11 +40,15 @@ export class ServerType implements Subscription {
   readonly #client = new Map<string, string>();
   /** Names to be answered whatever the client has. */
   readonly #due = new Set<string>();
+  /** Those of them that a client which resumes is sent although it has them. */
+  readonly #forced = new Set<string>();
   /** The client awaits a response, be it empty. */
   #answerDue = false;
   /** Anything may have changed since the last look at the source. */
   isDirty = false;
-  inFlight: (Outgoing & { readonly nonce: string; readonly label: string }) | undefined;
+  inFlight: (Outgoing & { readonly nonce: string; readonly label: string; readonly sentAtMs: number }) | undefined;
+  /** The response before the one in flight was never answered: nobody waits for this one. */
+  isLate = false;
   lastNonce = "";
 
   /** Versions that the client refused by name: not sent again until they change. */
@@ -158,7 +164,10 @@ export class ServerType implements Subscription {
 
   /** Answers these names (all subscribed ones by default) again, whatever the client has. */
   force(names: Iterable<string> = this.names): void {
-    for (const name of names) this.#due.add(name);
+    for (const name of names) {
+      this.#due.add(name);
+      this.#forced.add(name);
+    }
   }
 
   /** Whether there may be something to send. */
@@ -181,6 +190,7 @@ export class ServerType implements Subscription {
         : this.#nextPartial(resources);
     if (out) {
       this.#due.clear();
+      this.#forced.clear();
       this.#answerDue = false;
     }
     this.isDirty = false;
@@ -189,6 +199,7 @@ export class ServerType implements Subscription {
 
   /** The source failed: nothing is tried again until something changes. */
   giveUp(): void {
+    this.#forced.clear();
     this.isDirty = false;
     this.#answerDue = false;
     this.#due.clear();
@@ -274,9 +285,8 @@ export class ServerType implements Subscription {
     const version = versionOf(resources);
     if (this.#answerDue && version === this.#ackedVersion && resources.length > 0 && this.#client.size === 0) {
       this.#take(resources); // Resumed with what there still is.
-      this.#due.clear();
+      for (const name of this.#due) if (!this.#forced.has(name)) this.#due.delete(name);
       this.#answerDue = false;
-      return undefined;
     }
     for (const name of this.#gone(current)) this.#forget(name); // Nothing can be said of them: such a response knows no removals.
     const send = resources.filter((resource) => this.#due.has(resource.name) || (this.#differs(resource) && !this.#isRefused(resource)));
@@ -303,11 +313,23 @@ export class ServerType implements Subscription {
     return this.#refused.get(resource.name) === resource.version;
   }
 
+  /** A newer response goes out before the last one was answered: what the client has of that one is not known. */
+  supersede(): void {
+    const out = this.inFlight;
+    if (!out) return;
+    this.inFlight = undefined;
+    this.isLate = true;
+    for (const { name } of out.resources) if (this.wildcard || this.names.has(name)) this.#client.set(name, UNKNOWN);
+    for (const name of out.removed) if (this.#client.has(name)) this.#client.set(name, UNKNOWN);
+    this.#ackedVersion = "";
+  }
+
   /** The client took what was in flight. */
   onAck(): void {
     const out = this.inFlight;
     if (!out) return;
     this.inFlight = undefined;
+    this.isLate = false;
     this.#refusedKey = undefined;
     if (this.#isFull) {
       this.#client.clear();
@@ -339,6 +361,7 @@ export class ServerType implements Subscription {
     const out = this.inFlight;
     if (!out) return false;
     this.inFlight = undefined;
+    this.isLate = false;
     this.#refusedKey = this.#isFull ? out.version : keyOf(out);
     const named = out.changed.length === 1 ? out.changed : out.changed.filter((resource) => names(error, resource.name));
     for (const resource of named) this.#refused.set(resource.name, resource.version);

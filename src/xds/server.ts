@@ -58,7 +58,7 @@ export function createXdsServer(options: {
       };
       const session = new Session(call, stream, { delta, context });
       streams.add(session);
-      return { onMessage: (bytes) => session.onMessage(bytes), onEnd: (error) => session.onEnd(error) };
+      return { onMessage: (bytes) => session.onMessage(bytes), onEnd: (error) => session.onEnd(error), onDrain: () => session.onDrain() };
     };
   };
 

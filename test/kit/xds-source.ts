@@ -108,8 +108,10 @@ export class HandClient {
         const response = this.#isDelta ? decodeDeltaResponse(message) : decodeSotwResponse(message);
         this.received.push(response);
         this.nonces.set(response.typeUrl, response.nonce);
+        this.#last.set(response.typeUrl, response);
         const { auto } = this;
-        if (auto) queueMicrotask(() => this.answer(response, auto(response)));
+        const answer = auto?.(response);
+        if (auto && (answer === undefined || answer !== this.silent)) queueMicrotask(() => this.answer(response, answer));
         return true;
       },
       end: (error) => {
@@ -126,6 +128,15 @@ export class HandClient {
 
   /** Names of the subscriptions that automatic answers repeat (state of the world). */
   readonly names = new Map<string, readonly string[]>();
+
+  /** An automatic answer of this text is not given at all. */
+  silent: string | undefined;
+  readonly #last = new Map<string, XdsResponse>();
+
+  /** The last response of a type. */
+  last(typeUrl: string): XdsResponse | undefined {
+    return this.#last.get(typeUrl);
+  }
 
   /** The last nonce of each type. */
   readonly nonces = new Map<string, string>();
