@@ -104,8 +104,8 @@ class Http1ClientConnection implements ClientConnection, ChannelHandler, BodySin
 
   drain(): void {
     this.#isDraining = true;
-    if (this.#stream === undefined) this.channel.destroy();
     this.#tellDraining();
+    if (this.#stream === undefined) this.channel.destroy();
   }
 
   destroy(): void {
@@ -286,8 +286,8 @@ class Http1ClientConnection implements ClientConnection, ChannelHandler, BodySin
     this.#state = "closed";
     this.#isDraining = true;
     this.#decoder.stop();
-    this.channel.destroy();
     this.#tellDraining();
+    this.channel.destroy();
   }
 
   #tellDraining(): void {

@@ -31,6 +31,8 @@ export class HandleChannel extends SocketChannel implements ReadOwner, WriteOwne
   #request: WriteRequest | undefined;
   #requestBytes = 0;
   #requestLeases: (Lease | undefined)[] | undefined;
+  /** The private buffer that is read into; undefined for the shared one. */
+  #lease: Lease | undefined;
   #leaseStart = 0;
   /** Keeps the buffer that the handle reads into reachable: it is a part of `readBuffer`. */
   #target: Buffer;
@@ -62,21 +64,20 @@ export class HandleChannel extends SocketChannel implements ReadOwner, WriteOwne
   }
 
   received(count: number): Buffer | undefined {
-    if (this.isPaused) {
+    if (this.isPaused || this.#early !== undefined) {
       // TLS gives all the records that it had decrypted, paused or not.
       this.#keepForLater(count);
       return undefined;
     }
-    const lease = this.readLease;
+    const lease = this.#lease;
     if (lease === undefined) {
-      this.readBuffer = this.#target;
-      this.deliver(0, count);
+      this.#deliverFrom(this.#target, undefined, 0, count);
       return this.wantsLease && this.isOpen ? this.#moveToLease() : undefined;
     }
     const start = this.#leaseStart;
     const end = start + count;
-    this.deliver(start, end);
-    if (this.readLease !== lease) return undefined; // Gone meanwhile.
+    this.#deliverFrom(lease.buffer, lease, start, end);
+    if (this.#lease !== lease) return undefined; // Gone meanwhile.
     if (count < SMALL_READ_BYTES) {
       this.#dropLease();
       return this.#readIntoShared();
@@ -157,14 +158,13 @@ export class HandleChannel extends SocketChannel implements ReadOwner, WriteOwne
   #moveToLease(): Buffer | undefined {
     const lease = takeLease();
     if (lease === undefined) return undefined;
-    this.readLease = lease;
-    this.readBuffer = lease.buffer;
+    this.#lease = lease;
     return this.#readInto(lease, 0);
   }
 
   #dropLease(): void {
-    this.readLease?.release();
-    this.readLease = undefined;
+    this.#lease?.release();
+    this.#lease = undefined;
   }
 
   #readInto(lease: Lease, start: number): Buffer {
@@ -182,11 +182,16 @@ export class HandleChannel extends SocketChannel implements ReadOwner, WriteOwne
     const early = this.#early;
     if (early === undefined || this.isPaused || !this.isOpen) return;
     this.#early = undefined;
-    this.readBuffer = early;
     this.isReadGiven = true;
-    this.deliver(0, early.length);
+    this.#deliverFrom(early, undefined, 0, early.length);
     this.isReadGiven = false;
     if (!this.isPaused && this.isOpen) this.startReading();
+  }
+
+  #deliverFrom(buffer: Buffer, lease: Lease | undefined, start: number, end: number): void {
+    this.readBuffer = buffer;
+    this.readLease = lease;
+    this.deliver(start, end);
   }
 
   #keepForLater(count: number): void {
