@@ -59,6 +59,11 @@ export class ShopMesh {
     return new ShopMesh(folder, port, { ...options, name });
   }
 
+  /** The Envoy beside its workloads, if that is what stands there. */
+  get envoy(): string | undefined {
+    return this.#options.envoy;
+  }
+
   get relativeFolder(): string {
     return relative(process.cwd(), this.folder);
   }
