@@ -60,9 +60,10 @@ export function answerAdmin(context: AdminContext, request: AdminRequest): Admin
   if (path !== "/debug" && !path.startsWith("/debug/"))
     return textAnswer(404, "nothing is here; see /debug, /metrics, /ready and /version");
   if (!mayDebug(context, request)) return textAnswer(403, "debug pages are for callers on loopback, or with the debug token");
-  const page = DEBUG_PAGES[path.slice("/debug/".length)];
-  if (page) return page.page(context, request.query);
-  const index = Object.entries(DEBUG_PAGES).map(([name, { about }]) => `/debug/${name.padEnd(14)} ${about}`);
+  const name = path.slice("/debug/".length);
+  const found = Object.hasOwn(DEBUG_PAGES, name) ? DEBUG_PAGES[name] : undefined;
+  if (found) return found.page(context, request.query);
+  const index = Object.entries(DEBUG_PAGES).map(([page, { about }]) => `/debug/${page.padEnd(14)} ${about}`);
   return textAnswer(path === "/debug" || path === "/debug/" ? 200 : 404, index.join("\n"));
 }
 
