@@ -64,10 +64,10 @@ export class Listener {
     return this.#stats;
   }
 
-  /** Takes a connection on. */
-  accept(incoming: Incoming): void {
+  /** Takes a connection on. `isCaptured`: another listener read where it was going and hands it over. */
+  accept(incoming: Incoming, isCaptured = false): void {
     const { config, stats } = this;
-    const destination = config.originalDestination ? incoming.originalDestination : incoming.local;
+    const destination = isCaptured || config.originalDestination ? incoming.originalDestination : incoming.local;
     const tls = config.tlsInspector !== undefined && !config.tlsInspector.isDisabled(destination.port);
     const http = config.httpInspector !== undefined && !config.httpInspector.isDisabled(destination.port);
     if (!tls && !http) {

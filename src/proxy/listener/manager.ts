@@ -294,7 +294,7 @@ export class Listeners {
   #onConnection(bound: BoundSocket, incoming: Incoming): void {
     const { owner } = bound;
     const target = owner.config.handsOff ? (this.findByDestination(incoming.originalDestination) ?? owner) : owner;
-    target.accept(incoming);
+    target.accept(incoming, owner.config.handsOff);
   }
 
   #closeSocket(bound: BoundSocket): void {
