@@ -2,6 +2,7 @@
  * The bootstrap that starts a sidecar or a gateway, Lateen's own or a stock Envoy alike. Source: envoy.config.bootstrap.v3.Bootstrap, as Istio's
  * agent renders it.
  */
+import type { ExplicitAddresses } from "../model/proxy-node.ts";
 import { SidecarPorts } from "./capture-rules.ts";
 
 /** Whose proxy it is and where its control plane is. */
@@ -25,6 +26,10 @@ export interface BootstrapOptions {
   readonly appProbe?: { readonly port: number; readonly path: string } | undefined;
   /** Mark of the proxy's own connections, where capture goes by mark. */
   readonly socketMark?: number | undefined;
+  /** The only address to listen on, for the admin interface too: where proxies share a network. Default: 127.0.0.1 for it, all for the others. */
+  readonly bind?: string | undefined;
+  /** Where the proxy listens when nothing is captured. */
+  readonly explicit?: ExplicitAddresses | undefined;
 }
 
 const HTTP2 = {
@@ -33,13 +38,18 @@ const HTTP2 = {
     explicit_http_config: { http2_protocol_options: { connection_keepalive: { interval: "30s", timeout: "10s" } } },
   },
 };
-const ROUTER = { name: "envoy.filters.http.router", typed_config: { "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router" } };
+const ROUTER = {
+  name: "envoy.filters.http.router",
+  typed_config: { "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router" },
+};
 
 /** The bootstrap as JSON, to be written into the file that `-c` names. */
 export function buildBootstrap(options: BootstrapOptions): Record<string, unknown> {
+  const admin = tcp(options.bind ?? "127.0.0.1", SidecarPorts.admin);
+  const bind = options.bind ?? "0.0.0.0";
   return {
     node: buildNode(options),
-    admin: { address: tcp("127.0.0.1", SidecarPorts.admin) },
+    admin: { address: admin },
     dynamic_resources: {
       lds_config: { ads: {}, initial_fetch_timeout: "0s", resource_api_version: "V3" },
       cds_config: { ads: {}, initial_fetch_timeout: "0s", resource_api_version: "V3" },
@@ -59,15 +69,25 @@ export function buildBootstrap(options: BootstrapOptions): Record<string, unknow
           transport_socket: meshTls(options.xds.serverName),
           ...upstreamMark(options.socketMark),
         }),
-        staticCluster("prometheus_stats", tcp("127.0.0.1", SidecarPorts.admin)),
-        staticCluster("agent", tcp("127.0.0.1", SidecarPorts.admin)),
-        ...(options.appProbe ? [staticCluster("app_probe", tcp("127.0.0.1", options.appProbe.port), upstreamMark(options.socketMark))] : []),
+        staticCluster("prometheus_stats", admin),
+        staticCluster("agent", admin),
+        ...(options.appProbe
+          ? [staticCluster("app_probe", tcp("127.0.0.1", options.appProbe.port), upstreamMark(options.socketMark))]
+          : []),
       ],
       listeners: [
-        httpListener("prometheus", SidecarPorts.prometheus, [{ match: { prefix: "/stats/prometheus" }, route: { cluster: "prometheus_stats" } }]),
-        httpListener("health", SidecarPorts.health, [{ match: { path: "/healthz/ready" }, route: { cluster: "agent", prefix_rewrite: "/ready" } }]),
+        httpListener("prometheus", bind, SidecarPorts.prometheus, [
+          { match: { prefix: "/stats/prometheus" }, route: { cluster: "prometheus_stats" } },
+        ]),
+        httpListener("health", bind, SidecarPorts.health, [
+          { match: { path: "/healthz/ready" }, route: { cluster: "agent", prefix_rewrite: "/ready" } },
+        ]),
         ...(options.appProbe
-          ? [httpListener("app_probe", SidecarPorts.appProbe, [{ match: { path: "/app-health/ready" }, route: { cluster: "app_probe", prefix_rewrite: options.appProbe.path } }])]
+          ? [
+              httpListener("app_probe", bind, SidecarPorts.appProbe, [
+                { match: { path: "/app-health/ready" }, route: { cluster: "app_probe", prefix_rewrite: options.appProbe.path } },
+              ]),
+            ]
           : []),
       ],
     },
@@ -84,7 +104,7 @@ function buildNode(options: BootstrapOptions): Record<string, unknown> {
     metadata: {
       CLUSTER_ID: options.clusterId,
       INSTANCE_IPS: options.ip,
-      INTERCEPTION_MODE: "REDIRECT",
+      INTERCEPTION_MODE: options.explicit ? "NONE" : "REDIRECT",
       LABELS: options.labels,
       LATEEN_PEER_METADATA: true,
       MESH_ID: options.meshId,
@@ -92,6 +112,10 @@ function buildNode(options: BootstrapOptions): Record<string, unknown> {
       NAMESPACE: options.namespace,
       SERVICE_ACCOUNT: options.serviceAccount,
       WORKLOAD_NAME: options.workloadName,
+      ...(options.explicit
+        ? { LATEEN_SERVICE_ADDRESSES: options.explicit.serviceAddresses, LATEEN_APP_PORTS: options.explicit.appPorts }
+        : {}),
+      ...(options.explicit?.httpProxyPort === undefined ? {} : { HTTP_PROXY_PORT: String(options.explicit.httpProxyPort) }),
     },
   };
 }
@@ -119,7 +143,10 @@ function upstreamMark(mark: number | undefined): Record<string, unknown> {
 }
 
 function meshTls(serverName: string): Record<string, unknown> {
-  const sds = { api_config_source: { api_type: "GRPC", transport_api_version: "V3", grpc_services: [{ envoy_grpc: { cluster_name: "sds-grpc" } }] }, resource_api_version: "V3" };
+  const sds = {
+    api_config_source: { api_type: "GRPC", transport_api_version: "V3", grpc_services: [{ envoy_grpc: { cluster_name: "sds-grpc" } }] },
+    resource_api_version: "V3",
+  };
   return {
     name: "envoy.transport_sockets.tls",
     typed_config: {
@@ -138,10 +165,10 @@ function meshTls(serverName: string): Record<string, unknown> {
   };
 }
 
-function httpListener(name: string, port: number, routes: readonly Record<string, unknown>[]): Record<string, unknown> {
+function httpListener(name: string, host: string, port: number, routes: readonly Record<string, unknown>[]): Record<string, unknown> {
   return {
     name,
-    address: tcp("0.0.0.0", port),
+    address: tcp(host, port),
     filter_chains: [
       {
         filters: [

@@ -9,12 +9,24 @@ import { askMesh, meshName, type RunningMesh } from "./running-mesh.ts";
 /** Runs it and gives its exit code. */
 export async function runExec(workload: string, command: readonly string[], options: { readonly mesh?: string }): Promise<number> {
   const mesh = (await askMesh(meshName(options.mesh), "status")) as RunningMesh;
+  if (mesh.capture === "none")
+    throw new UserError("lateen exec needs network namespaces, and this mesh runs without capture", {
+      hint: "Its workloads run on this machine itself: run the command here. lateen status shows their addresses.",
+    });
   const part = mesh.workloads.find(({ name }) => name === workload);
-  if (!part) throw new UserError(`no workload or gateway is called "${workload}"`, { hint: `There are: ${mesh.workloads.map(({ name }) => name).join(", ")}` });
+  if (!part)
+    throw new UserError(`no workload or gateway is called "${workload}"`, {
+      hint: `There are: ${mesh.workloads.map(({ name }) => name).join(", ")}`,
+    });
   const pid = hostPid(mesh.outerPid, part.holderPid);
-  if (pid === undefined) throw new UserError(`the processes of "${workload}" are not to be found`, { hint: "Run this as the user who runs `lateen up`." });
+  if (pid === undefined)
+    throw new UserError(`the processes of "${workload}" are not to be found`, { hint: "Run this as the user who runs `lateen up`." });
   const user = mesh.isRoot ? [] : ["-U", "--preserve-credentials"];
-  const child = spawn("nsenter", ["-t", String(pid), ...user, "-n", "-m", "sh", "-c", 'cd "$0" 2>/dev/null || cd /; exec "$@"', mesh.directory, ...command], { stdio: "inherit" });
+  const child = spawn(
+    "nsenter",
+    ["-t", String(pid), ...user, "-n", "-m", "sh", "-c", 'cd "$0" 2>/dev/null || cd /; exec "$@"', mesh.directory, ...command],
+    { stdio: "inherit" },
+  );
   const [code, signal] = (await once(child, "exit")) as [number | null, NodeJS.Signals | null];
   return code ?? 128 + (signal ? constants.signals[signal] : 1);
 }

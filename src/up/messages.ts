@@ -19,7 +19,13 @@ export interface InsideOptions {
   /** The user's own environment for workloads. */
   readonly environment: Readonly<Record<string, string>>;
   /** Inherited listening sockets: "host:port" on the host -> descriptor in the inside process. */
-  readonly listeners: readonly { readonly host: string; readonly port: number; readonly gatewayPort: number; readonly gateway: string; readonly fd: number }[];
+  readonly listeners: readonly {
+    readonly host: string;
+    readonly port: number;
+    readonly gatewayPort: number;
+    readonly gateway: string;
+    readonly fd: number;
+  }[];
   readonly logLevel: string;
   /** A folder of the machine over which the mesh may lay its own memory file system, seen by nobody else. */
   readonly scratch: string;
@@ -27,7 +33,13 @@ export interface InsideOptions {
 
 /** What the inside reports. */
 export type InsideEvent =
-  | { readonly event: "step"; readonly name: string; readonly state: "started" | "done" | "failed"; readonly detail: string; readonly ms: number }
+  | {
+      readonly event: "step";
+      readonly name: string;
+      readonly state: "started" | "done" | "failed";
+      readonly detail: string;
+      readonly ms: number;
+    }
   | { readonly event: "log"; readonly from: string; readonly stream: "out" | "err"; readonly line: string }
   | { readonly event: "up"; readonly status: MeshStatus; readonly ms: number }
   | { readonly event: "push"; readonly push: PushReport }
@@ -47,7 +59,8 @@ export interface MeshStatus {
   readonly name: string;
   readonly trustDomain: string;
   readonly proxy: ProxyFlavour;
-  readonly capture: "owner" | "mark";
+  /** How the proxies' own connections are told apart; none: nothing is captured. */
+  readonly capture: "owner" | "mark" | "none";
   readonly controlPlane: { readonly address: string; readonly pid: number | undefined };
   readonly workloads: readonly WorkloadStatus[];
   readonly open: readonly { readonly url: string; readonly gateway: string }[];

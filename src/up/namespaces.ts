@@ -2,7 +2,7 @@
  * Network namespaces of the mesh, made with the machine's own tools (ip, unshare, nsenter, iptables-restore) inside one outer namespace: when that
  * goes, all goes.
  */
-import { execFileSync, type SpawnOptions, spawn, type ChildProcess } from "node:child_process";
+import { type ChildProcess, execFileSync, type SpawnOptions, spawn } from "node:child_process";
 import { once } from "node:events";
 import { UserError } from "../base/errors.ts";
 
@@ -39,12 +39,18 @@ exec sleep infinity`;
 
 /** Makes the bridge that all namespaces hang on. Runs inside the outer namespace. */
 export function createBridge(address: string, prefix: number): void {
-  run("ip", ["-batch", "-"], ["link set lo up", "link add br0 type bridge", `addr add ${address}/${prefix} dev br0`, "link set br0 up", ""].join("\n"));
+  run(
+    "ip",
+    ["-batch", "-"],
+    ["link set lo up", "link add br0 type bridge", `addr add ${address}/${prefix} dev br0`, "link set br0 up", ""].join("\n"),
+  );
 }
 
 /** Makes a namespace, its link and its capture rules. */
 export async function createNamespace(options: NamespaceOptions): Promise<Namespace> {
-  const holder = spawn("unshare", ["-n", "-m", "sh", "-c", HOLD, "sh", options.scratch, options.resolvConf], { stdio: ["ignore", "pipe", "pipe"] });
+  const holder = spawn("unshare", ["-n", "-m", "sh", "-c", HOLD, "sh", options.scratch, options.resolvConf], {
+    stdio: ["ignore", "pipe", "pipe"],
+  });
   let said = "";
   holder.stderr?.setEncoding("utf8").on("data", (text: string) => {
     said += text;
@@ -52,23 +58,36 @@ export async function createNamespace(options: NamespaceOptions): Promise<Namesp
   holder.on("error", (error) => {
     said += error.message;
   });
-  const ready = await Promise.race([once(holder.stdout as NodeJS.ReadableStream, "data").then(() => true), once(holder, "exit").then(() => false)]);
-  if (!ready || holder.pid === undefined) throw new UserError(`a network namespace for ${options.name} could not be made: ${said.trim() || "unshare ended"}`);
+  const ready = await Promise.race([
+    once(holder.stdout as NodeJS.ReadableStream, "data").then(() => true),
+    once(holder, "exit").then(() => false),
+  ]);
+  if (!ready || holder.pid === undefined)
+    throw new UserError(`a network namespace for ${options.name} could not be made: ${said.trim() || "unshare ended"}`);
   const { pid } = holder;
   const link = `w${options.index}`;
   run("ip", ["-batch", "-"], [`link add ${link} type veth peer name eth0 netns ${pid}`, `link set ${link} master br0 up`, ""].join("\n"));
   const inside = [`addr add ${options.ip}/16 dev eth0`, "link set eth0 up", "route add default via 198.18.0.1", ""].join("\n");
   run("nsenter", ["-t", String(pid), "-n", "ip", "-batch", "-"], inside);
   if (options.captureRules) {
-    run("nsenter", ["-t", String(pid), "-n", "env", `XTABLES_LOCKFILE=${options.scratch}/xtables.lock`, "iptables-restore", "--noflush"], options.captureRules);
+    run(
+      "nsenter",
+      ["-t", String(pid), "-n", "env", `XTABLES_LOCKFILE=${options.scratch}/xtables.lock`, "iptables-restore", "--noflush"],
+      options.captureRules,
+    );
   }
   return { name: options.name, ip: options.ip, holder, pid };
 }
 
 /** Starts a command inside a namespace, in `directory`. The child's pid is the command's. */
-export function spawnInside(namespace: Namespace, command: readonly string[], options: SpawnOptions & { readonly directory: string; readonly uid?: number | undefined }): ChildProcess {
+export function spawnInside(
+  namespace: Namespace,
+  command: readonly string[],
+  options: SpawnOptions & { readonly directory: string; readonly uid?: number | undefined },
+): ChildProcess {
   const { directory, uid, ...rest } = options;
-  const drop = uid === undefined ? [] : ["setpriv", `--reuid=${uid}`, `--regid=${uid}`, "--clear-groups", "--no-new-privs", "--inh-caps=-all"];
+  const drop =
+    uid === undefined ? [] : ["setpriv", `--reuid=${uid}`, `--regid=${uid}`, "--clear-groups", "--no-new-privs", "--inh-caps=-all"];
   const enter = ["-t", String(namespace.pid), "-n", "-m", "sh", "-c", 'cd "$0" && exec "$@"', directory, ...drop, ...command];
   return spawn("nsenter", enter, rest);
 }

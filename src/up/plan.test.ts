@@ -23,20 +23,29 @@ gateways:
 test("every instance and gateway has an address of its own", () => {
   const ips = [...plan.instances, ...plan.gateways].map(({ ip }) => ip);
   assert.equal(new Set(ips).size, 5);
-  assert.deepEqual(plan.instances.map(({ name }) => name), ["web-1", "web-2", "pay-v1", "pay-v2"]);
+  assert.deepEqual(
+    plan.instances.map(({ name }) => name),
+    ["web-1", "web-2", "pay-v1", "pay-v2"],
+  );
 });
 
 test("a workload without sidecar has no identity, so that nobody sends it mutual TLS", () => {
   assert.equal(plan.instances[2]?.spiffeId, "spiffe://cluster.local/ns/shop/sa/pay");
   assert.equal(plan.instances[3]?.spiffeId, undefined);
-  const entries = parseAllDocuments(plan.objects).map((document) => document.toJS() as { kind: string; metadata: { name: string }; spec: Record<string, unknown> });
-  const accountOf = (name: string): unknown => entries.find((entry) => entry.metadata.name === name && entry.kind === "WorkloadEntry")?.spec["serviceAccount"];
+  const entries = parseAllDocuments(plan.objects).map(
+    (document) => document.toJS() as { kind: string; metadata: { name: string }; spec: Record<string, unknown> },
+  );
+  const accountOf = (name: string): unknown =>
+    entries.find((entry) => entry.metadata.name === name && entry.kind === "WorkloadEntry")?.spec["serviceAccount"];
   assert.equal(accountOf("lateen-pay-v1"), "pay");
   assert.equal(accountOf("lateen-pay-v2"), undefined);
 });
 
 test("workloads of one service share its address", () => {
-  assert.deepEqual(plan.services.map(({ hostname }) => hostname), ["web.shop.svc.cluster.local", "pay.shop.svc.cluster.local"]);
+  assert.deepEqual(
+    plan.services.map(({ hostname }) => hostname),
+    ["web.shop.svc.cluster.local", "pay.shop.svc.cluster.local"],
+  );
   assert.equal(new Set(plan.services.map(({ vip }) => vip)).size, 2);
 });
 

@@ -52,30 +52,47 @@ export interface Plan {
 /** Label that ties the generated ServiceEntries to their workloads. */
 export const SERVICE_LABEL = "lateen.dev/service";
 
+/** Which addresses the parts of a mesh have. */
+export interface Addressing {
+  /** Of the n-th part, from 1. */
+  instance(n: number): string;
+  /** Where others reach a workload, if not at its own address and its target ports. */
+  reachedAt?(instance: Instance): { readonly address: string; readonly ports: Readonly<Record<string, number>> } | undefined;
+}
+
+const MESH_ADDRESSES: Addressing = { instance: (n) => `198.18.${1 + Math.floor(n / 250)}.${1 + (n % 250)}` };
+
 /** Plans a mesh. Throws when it has more instances than addresses. */
-export function planMesh(mesh: MeshDescription): Plan {
+export function planMesh(mesh: MeshDescription, addressing: Addressing = MESH_ADDRESSES): Plan {
   const trustDomain = typeof mesh.meshConfig["trustDomain"] === "string" ? mesh.meshConfig["trustDomain"] : "cluster.local";
   let made = 0;
   const nextIp = (): string => {
     made += 1;
     if (made > INSTANCES_MAX) throw new Error(`more than ${INSTANCES_MAX} instances do not fit on one machine`);
-    return `198.18.${1 + Math.floor(made / 250)}.${1 + (made % 250)}`;
+    return addressing.instance(made);
   };
   const instances = mesh.workloads.flatMap((workload) =>
-    Array.from({ length: workload.replicas }, (_, i): Instance => ({
-      name: workload.replicas === 1 ? workload.name : `${workload.name}-${i + 1}`,
-      ip: nextIp(),
-      labels: { ...workload.labels, ...(workload.service ? { [SERVICE_LABEL]: workload.service } : {}) },
-      spiffeId: workload.hasSidecar ? formatSpiffeId({ trustDomain, namespace: workload.namespace, serviceAccount: workload.serviceAccount }) : undefined,
-      workload,
-    })),
+    Array.from(
+      { length: workload.replicas },
+      (_, i): Instance => ({
+        name: workload.replicas === 1 ? workload.name : `${workload.name}-${i + 1}`,
+        ip: nextIp(),
+        labels: { ...workload.labels, ...(workload.service ? { [SERVICE_LABEL]: workload.service } : {}) },
+        spiffeId: workload.hasSidecar
+          ? formatSpiffeId({ trustDomain, namespace: workload.namespace, serviceAccount: workload.serviceAccount })
+          : undefined,
+        workload,
+      }),
+    ),
   );
-  const gateways = mesh.gateways.map((gateway): GatewayInstance => ({
-    name: gateway.name,
-    ip: nextIp(),
-    spiffeId: formatSpiffeId({ trustDomain, namespace: gateway.namespace, serviceAccount: gateway.serviceAccount }),
-    gateway,
-  }));
+  const gateways = mesh.gateways.map(
+    (gateway): GatewayInstance => ({
+      name: gateway.name,
+      ip: nextIp(),
+      spiffeId: formatSpiffeId({ trustDomain, namespace: gateway.namespace, serviceAccount: gateway.serviceAccount }),
+      gateway,
+    }),
+  );
   const services = planServices(mesh);
   const meshConfig = {
     trustDomain,
@@ -89,7 +106,14 @@ export function planMesh(mesh: MeshDescription): Plan {
     instances,
     gateways,
     services,
-    objects: [...services.map(serviceEntry), ...instances.filter((instance) => instance.workload.service).map(workloadEntry)].map((object) => stringify(object)).join("---\n"),
+    objects: [
+      ...services.map(serviceEntry),
+      ...instances
+        .filter((instance) => instance.workload.service)
+        .map((instance) => workloadEntry(instance, addressing.reachedAt?.(instance))),
+    ]
+      .map((object) => stringify(object))
+      .join("---\n"),
     meshConfig: stringify(meshConfig),
     hasAccessLog: Boolean(mesh.meshConfig["accessLogFile"]),
   };
@@ -101,7 +125,13 @@ function planServices(mesh: MeshDescription): PlannedService[] {
     if (!workload.service) continue;
     const hostname = `${workload.service}.${workload.namespace}.svc.${MESH_NETWORK.domain}`;
     const at = byHost.size + 1;
-    const service = byHost.get(hostname) ?? { name: workload.service, namespace: workload.namespace, hostname, vip: `240.240.${Math.floor(at / 250)}.${at % 250}`, ports: [] };
+    const service = byHost.get(hostname) ?? {
+      name: workload.service,
+      namespace: workload.namespace,
+      hostname,
+      vip: `240.240.${Math.floor(at / 250)}.${at % 250}`,
+      ports: [],
+    };
     for (const port of workload.ports) if (!service.ports.some((other) => other.port === port.port)) service.ports.push(port);
     byHost.set(hostname, service);
   }
@@ -118,18 +148,26 @@ function serviceEntry(service: PlannedService): object {
       addresses: [service.vip],
       location: "MESH_INTERNAL",
       resolution: "STATIC",
-      ports: service.ports.map((port) => ({ number: port.port, name: port.name, protocol: port.protocol.toUpperCase(), targetPort: port.targetPort })),
+      ports: service.ports.map((port) => ({
+        number: port.port,
+        name: port.name,
+        protocol: port.protocol.toUpperCase(),
+        targetPort: port.targetPort,
+      })),
       workloadSelector: { labels: { [SERVICE_LABEL]: service.name } },
     },
   };
 }
 
-function workloadEntry({ name, ip, labels, workload }: Instance): object {
+function workloadEntry(
+  { name, ip, labels, workload }: Instance,
+  reachedAt: { readonly address: string; readonly ports: Readonly<Record<string, number>> } | undefined,
+): object {
   return {
     apiVersion: "networking.istio.io/v1",
     kind: "WorkloadEntry",
     metadata: { name: `lateen-${name}`, namespace: workload.namespace, annotations: { "lateen.dev/workload": workload.name } },
-    spec: { address: ip, labels, ...(workload.hasSidecar ? { serviceAccount: workload.serviceAccount } : {}) },
+    spec: { address: ip, ...reachedAt, labels, ...(workload.hasSidecar ? { serviceAccount: workload.serviceAccount } : {}) },
   };
 }
 

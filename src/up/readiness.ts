@@ -6,14 +6,22 @@ const LISTEN = "0A"; // Source: the kernel's tcp states in /proc/net/tcp
 
 /** Ports that something listens on in the network namespace of process `pid`. */
 export function listeningPorts(pid: number): Set<number> {
-  const ports = new Set<number>();
-  for (const table of ["tcp", "tcp6"]) {
-    for (const line of readTable(`/proc/${pid}/net/${table}`)) {
-      const [, local, , state] = line.trim().split(/\s+/);
-      if (state === LISTEN && local) ports.add(Number.parseInt(local.slice(local.lastIndexOf(":") + 1), 16));
-    }
-  }
-  return ports;
+  return new Set(listeners(pid).map(({ port }) => port));
+}
+
+/** Those of them that are listened on at all addresses, so that no address of the machine has them free. */
+export function portsOnAllAddresses(pid: number): Set<number> {
+  return new Set(listeners(pid).flatMap(({ address, port }) => (/^0+$/.test(address) ? [port] : [])));
+}
+
+function listeners(pid: number): { readonly address: string; readonly port: number }[] {
+  return ["tcp", "tcp6"].flatMap((table) =>
+    readTable(`/proc/${pid}/net/${table}`).flatMap((line) => {
+      const [, local = "", , state] = line.trim().split(/\s+/);
+      const [address = "", port = ""] = local.split(":");
+      return state === LISTEN ? [{ address, port: Number.parseInt(port, 16) }] : [];
+    }),
+  );
 }
 
 function readTable(path: string): string[] {
@@ -25,7 +33,12 @@ function readTable(path: string): string[] {
 }
 
 /** Waits until `test` is true. False when `timeoutMs` passed or `isOver` said that waiting is in vain. */
-export async function waitFor(clock: Clock, timeoutMs: number, test: () => Promise<boolean> | boolean, isOver: () => boolean = () => false): Promise<boolean> {
+export async function waitFor(
+  clock: Clock,
+  timeoutMs: number,
+  test: () => Promise<boolean> | boolean,
+  isOver: () => boolean = () => false,
+): Promise<boolean> {
   const end = clock.monotonicMs() + timeoutMs;
   let waitMs = 10;
   while (!(await test())) {

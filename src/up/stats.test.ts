@@ -14,7 +14,15 @@ istio_tcp_connections_opened_total{reporter="destination",destination_service_na
 
 test("figures come from the server's side, added up over proxies", () => {
   const [ledger, payment] = serviceFigures([scrape, scrape]);
-  assert.deepEqual(ledger, { service: "ledger", protocol: "tcp", requests: 6, success: undefined, p50Ms: undefined, p99Ms: undefined, mutualTls: 0 });
+  assert.deepEqual(ledger, {
+    service: "ledger",
+    protocol: "tcp",
+    requests: 6,
+    success: undefined,
+    p50Ms: undefined,
+    p99Ms: undefined,
+    mutualTls: 0,
+  });
   assert.equal(payment?.requests, 200);
   assert.equal(payment?.success, 0.98);
   assert.equal(payment?.p50Ms, 1);
@@ -26,6 +34,15 @@ test("a label's value may hold quotes and commas", () => {
 });
 
 test("a quantile is interpolated in its bucket, and nothing has none", () => {
-  assert.equal(quantile(new Map([[10, 0], [20, 100]]), 0.5), 15);
+  assert.equal(
+    quantile(
+      new Map([
+        [10, 0],
+        [20, 100],
+      ]),
+      0.5,
+    ),
+    15,
+  );
   assert.equal(quantile(new Map(), 0.5), undefined);
 });

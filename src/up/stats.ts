@@ -22,7 +22,8 @@ export function parsePrometheus(text: string): Sample[] {
     const match = /^([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)/.exec(line);
     if (!match) continue;
     const labels = new Map<string, string>();
-    for (const [, key = "", value = ""] of (match[2] ?? "").matchAll(/(\w+)="((?:[^"\\]|\\.)*)"/g)) labels.set(key, value.replaceAll(/\\(.)/g, "$1"));
+    for (const [, key = "", value = ""] of (match[2] ?? "").matchAll(/(\w+)="((?:[^"\\]|\\.)*)"/g))
+      labels.set(key, value.replaceAll(/\\(.)/g, "$1"));
     samples.push({ name: match[1] as string, labels, value: Number(match[3]) });
   }
   return samples;

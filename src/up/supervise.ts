@@ -10,6 +10,8 @@ export interface SupervisedOptions {
   /** False: it is done when it ends. */
   readonly restarts: boolean;
   readonly clock: Clock;
+  /** Sends it a signal. Default: to the process alone. */
+  readonly signal?: (child: ChildProcess, signal: NodeJS.Signals) => void;
   readonly onLine: (stream: "out" | "err", line: string) => void;
   readonly onExit: (detail: string, restartMs: number | undefined) => void;
 }
@@ -44,8 +46,9 @@ export class Supervised {
     const child = this.#child;
     if (!child) return;
     const gone = new Promise<void>((resolve) => child.once("exit", () => resolve()));
-    child.kill("SIGTERM");
-    const force = this.#options.clock.after(graceMs, () => child.kill("SIGKILL"));
+    const { clock, signal = (target, name) => target.kill(name) } = this.#options;
+    signal(child, "SIGTERM");
+    const force = clock.after(graceMs, () => signal(child, "SIGKILL"));
     await gone;
     force.cancel();
   }
@@ -55,7 +58,10 @@ export class Supervised {
     const child = this.#options.start();
     this.#child = child;
     this.#startedMs = clock.monotonicMs();
-    for (const [stream, name] of [[child.stdout, "out"], [child.stderr, "err"]] as const) {
+    for (const [stream, name] of [
+      [child.stdout, "out"],
+      [child.stderr, "err"],
+    ] as const) {
       if (stream) createInterface({ input: stream }).on("line", (line) => onLine(name, line.slice(0, LINE_MAX)));
     }
     let failure: string | undefined;
