@@ -36,38 +36,20 @@ const KINDS: ReadonlyMap<string, FieldKindCode> = new Map<string, FieldKindCode>
   ["expect", FieldKind.expect],
 ]);
 
-const TOKEN = 1;
-const VALUE = 2;
-const TARGET = 4;
-const AUTHORITY = 8;
+/**
+ * Sticky and greedy: they match at `lastIndex` always, and leave it behind the last character that fits. A compiled expression
+ * looks at a character in a fifth of the time that charCodeAt takes.
+ */
+const TOKEN = /[!#$%&'*+\-.^_`|~0-9A-Za-z]*/y;
+const VALUE = /[\t\x20-\x7e\x80-\xff]*/y;
+const LINES = /[\t\r\n\x20-\x7e\x80-\xff]*/y;
+const TARGET = /[\x21-\x7e\x80-\xff]*/y;
+const AUTHORITY = /[-A-Za-z0-9._~%!$&'()*+;=:[\]]*/y;
 
-/** For each of the 256 characters: in which texts it may stand. */
-const ALLOWED = buildAllowed();
-
-function buildAllowed(): Uint8Array {
-  const allowed = new Uint8Array(256);
-  for (let code = 0; code < 256; code++) {
-    const char = String.fromCharCode(code);
-    const isVisible = code > 0x20 && code !== 0x7f;
-    let where = 0;
-    if (/^[!#$%&'*+\-.^_`|~0-9A-Za-z]$/.test(char)) where |= TOKEN;
-    if (isVisible || code === 0x20 || code === 0x09) where |= VALUE;
-    if (isVisible) where |= TARGET;
-    if (/^[-A-Za-z0-9._~%!$&'()*+;=:[\]]$/.test(char)) where |= AUTHORITY;
-    allowed[code] = where;
-  }
-  return allowed;
-}
-
-function endOf(text: string, start: number, where: number): number {
-  const { length } = text;
-  let at = start;
-  while (at < length) {
-    const code = text.charCodeAt(at);
-    if (code > 255 || ((ALLOWED[code] as number) & where) === 0) break;
-    at += 1;
-  }
-  return at;
+function endOf(text: string, start: number, allowed: RegExp): number {
+  allowed.lastIndex = start;
+  allowed.test(text);
+  return allowed.lastIndex;
 }
 
 /** The index behind the characters of a token that begin at `start`. */
@@ -103,6 +85,17 @@ export function isTarget(text: string): boolean {
 /** Whether the text is made of what host and port are made of. Empty is allowed. */
 export function isAuthority(text: string): boolean {
   return endOf(text, 0, AUTHORITY) === text.length;
+}
+
+/** Whether a text is `count` lines, each ended by CRLF, of characters that values may have. */
+export function isLines(text: string, count: number): boolean {
+  return endOf(text, 0, LINES) === text.length && countOf(text, "\n") === count && countOf(text, "\r") === count;
+}
+
+function countOf(text: string, char: string): number {
+  let count = 0;
+  for (let at = text.indexOf(char); at >= 0; at = text.indexOf(char, at + 1)) count += 1;
+  return count;
 }
 
 /** Names that are remembered in the spelling in which they came. Names beyond are looked at each time. */

@@ -86,7 +86,7 @@ class Http1ClientConnection implements ClientConnection, ChannelHandler, BodySin
     let framing: BodyFraming = "none";
     if (endStream) {
       // Servers want a length where a body may be expected; a stray one elsewhere would announce bytes that never come.
-      contentLength = contentLength >= 0 || method === "POST" || method === "PUT" || method === "PATCH" ? 0 : -1;
+      contentLength = contentLength >= 0 || !BODILESS_METHODS.has(method) ? 0 : -1;
       if (!isTunnel) stream.isRequestOver = true;
     } else if (!isTunnel) framing = contentLength >= 0 ? "length" : "chunked";
     const text = requestHeadText(head, { framing, contentLength });

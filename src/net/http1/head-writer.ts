@@ -1,7 +1,7 @@
 /** Writes heads as text. What could be taken for the end of a line or of a field is never written. Source: RFC 9112. */
 import type { HeaderList } from "../http/headers.ts";
 import type { RequestHead, ResponseHead } from "../http/stream.ts";
-import { FieldKind, fieldNameOf, isAuthority, isFieldValue, isTarget, isToken } from "./characters.ts";
+import { FieldKind, fieldNameOf, isAuthority, isFieldValue, isLines, isTarget, isToken } from "./characters.ts";
 
 /** How a body is announced. */
 export type BodyFraming = "none" | "length" | "chunked" | "close";
@@ -30,14 +30,22 @@ export function statusLine(status: number, isHttp10 = false): string {
 /** Field lines of what an owner set. Fields of the connection and of framing are left out: the codec writes its own. */
 export function fieldLines(flat: readonly string[]): string {
   let lines = "";
+  let count = 0;
   for (let i = 0; i < flat.length; i += 2) {
     const name = fieldNameOf(flat[i] as string);
+    if (name === undefined) continue;
     const value = flat[i + 1] as string;
-    if (name === undefined || !isFieldValue(value)) continue; // Never a line that the owner did not mean.
     if (name.kind === FieldKind.ordinary || name.kind === FieldKind.expect) lines += `${name.text}: ${value}\r\n`;
-    else if (name.kind === FieldKind.te && value.trim().toLowerCase() === "trailers") lines += "te: trailers\r\n";
+    else if (name.kind === FieldKind.te && value === "trailers") lines += "te: trailers\r\n";
+    else continue;
+    count += 1;
   }
-  return lines;
+  // All at once: looking at each value costs more. Whoever set one that is more than a value loses it.
+  return isLines(lines, count) ? lines : fieldLines(withoutBadValues(flat));
+}
+
+function withoutBadValues(flat: readonly string[]): string[] {
+  return flat.filter((_, i) => isFieldValue(flat[i | 1] as string));
 }
 
 /** The content-length that an owner set, if it can be believed; -1 otherwise. */

@@ -35,7 +35,7 @@ export class RequestReader {
     this.flaw = undefined;
     this.head = undefined;
     const { length } = text;
-    const methodEnd = endOfToken(text, start);
+    const methodEnd = text.startsWith("GET ", start) ? start + 3 : endOfToken(text, start);
     if (methodEnd - start > METHOD_LENGTH_MAX) return this.#refuse(Flaws.method);
     if (methodEnd === length) return INCOMPLETE;
     if (methodEnd === start || text.charCodeAt(methodEnd) !== SPACE) return this.#refuse(Flaws.method);
