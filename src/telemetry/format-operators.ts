@@ -14,7 +14,7 @@ type Read = Operator["read"];
 export function findOperator(name: string, argument: string | undefined): Operator | string {
   const withArgument = WITH_ARGUMENT.get(name);
   if (withArgument) {
-    if (argument === undefined && name !== "START_TIME") return "needs an argument in parentheses";
+    if (argument === undefined && !OPTIONAL_ARGUMENT.has(name)) return "needs an argument in parentheses";
     const read = withArgument(argument ?? "");
     return typeof read === "string" ? read : { read };
   }
@@ -93,7 +93,7 @@ const PLAIN: ReadonlyMap<string, Read> = new Map<string, Read>([
   ["RESPONSE_CODE", ({ record }) => record.status],
   ["RESPONSE_CODE_DETAILS", ({ record }) => record.details?.replaceAll(" ", "_")],
   ["CONNECTION_TERMINATION_DETAILS", ({ record }) => record.terminationDetails?.replaceAll(" ", "_")],
-  ["RESPONSE_FLAGS", ({ record }) => (record.flags.size === 0 ? undefined : [...record.flags].join(","))],
+  ["RESPONSE_FLAGS", ({ record }) => (record.flags.size === 0 ? "-" : [...record.flags].join(","))],
   ["BYTES_RECEIVED", ({ record }) => record.bytesReceived],
   ["BYTES_SENT", ({ record }) => record.bytesSent],
   ["DURATION", since(({ record }) => record.endMs)],
@@ -139,10 +139,6 @@ const PLAIN: ReadonlyMap<string, Read> = new Map<string, Read>([
   ["DOWNSTREAM_LOCAL_URI_SAN", downstreamTls(({ localUriSans }) => joined(localUriSans))],
   ["ROUTE_NAME", ({ record }) => record.routeName],
   ["LISTENER_NAME", ({ record }) => record.listenerName],
-  [
-    "GRPC_STATUS",
-    ({ record }) => (record.grpcStatus === undefined ? undefined : (GRPC_NAMES[record.grpcStatus] ?? String(record.grpcStatus))),
-  ],
   ["GRPC_STATUS_NUMBER", ({ record }) => record.grpcStatus],
   ["REQUEST_HEADERS_BYTES", ({ record }) => record.requestHeaderBytes],
 ]);
@@ -168,9 +164,24 @@ const WITH_ARGUMENT: ReadonlyMap<string, (argument: string) => Read | string> = 
         () => undefined,
       ),
   ],
-  ["GRPC_STATUS", (argument) => (argument.toUpperCase() === "NUMBER" ? ({ record }) => record.grpcStatus : "only NUMBER is known")],
+  ["GRPC_STATUS", compileGrpcStatus],
   ["FILTER_STATE", (argument) => compileFilterState(argument)],
 ]);
+
+/** Both may stand without parentheses. */
+const OPTIONAL_ARGUMENT: ReadonlySet<string> = new Set(["START_TIME", "GRPC_STATUS"]);
+
+function compileGrpcStatus(argument: string): Read | string {
+  switch (argument.toUpperCase()) {
+    case "":
+    case "CAMEL_STRING":
+      return ({ record }) => (record.grpcStatus === undefined ? undefined : (GRPC_NAMES[record.grpcStatus] ?? String(record.grpcStatus)));
+    case "NUMBER":
+      return ({ record }) => record.grpcStatus;
+    default:
+      return `"${argument}" is not known: CAMEL_STRING or NUMBER`;
+  }
+}
 
 function compileStartTime(pattern: string): Read {
   const format = compileTime(pattern);
