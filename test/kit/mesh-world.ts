@@ -205,7 +205,7 @@ export class Mesh {
     const proxy = new ProxyServer({
       bootstrap: readBootstrap({ path: undefined, text: JSON.stringify(bootstrapOf(instance)), allowUnknownFields: false }).bootstrap,
       flags: parsed.flags,
-      environment: { socketMark: PROXY_UID, listenFds: new Map(), heapDump: false, variables: {} },
+      environment: { socketMark: PROXY_UID, listenFds: new Map(), heapDump: false, embedsIdentity: false, variables: {} },
       clock: this.clock,
       random: machine.random,
       log,

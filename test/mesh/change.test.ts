@@ -1,7 +1,9 @@
 /** What changes while requests flow: config, endpoints, the control plane itself. */
 import assert from "node:assert/strict";
+import { sleep } from "../../src/base/clock.ts";
+import { createSeededRandom } from "../../src/base/random.ts";
 import { TypeUrl } from "../../src/xds/types.ts";
-import { meshTest } from "../kit/mesh-test.ts";
+import { meshTest, SEED } from "../kit/mesh-test.ts";
 import type { Mesh } from "../kit/mesh-world.ts";
 
 const WORKLOADS = [
@@ -29,33 +31,40 @@ spec:
 `;
 }
 
-/** Requests without a pause, from several clients at once, until it is stopped. */
+/** So long a client thinks between two requests, at most. */
+const PAUSE_MS_MAX = 20;
+
+/** Requests of several clients at once, until it is stopped. */
 class Flow {
   readonly apps: (string | undefined)[] = [];
   readonly failures: string[] = [];
+  readonly #mesh: Mesh;
   #isOver = false;
   readonly #done: Promise<unknown>;
 
-  constructor(mesh: Mesh, url = "http://payment/", clients = 4) {
+  constructor(mesh: Mesh, { pauseMsMax = PAUSE_MS_MAX, clients = 4 } = {}) {
+    this.#mesh = mesh;
+    const random = createSeededRandom(SEED);
     const flow = async (): Promise<void> => {
       while (!this.#isOver) {
-        const { status, error, body, app } = await mesh.client("web").get(url);
+        const { status, error, body, app } = await mesh.client("web").get("http://payment/");
         if (status === 200) this.apps.push(app);
         else this.failures.push(`${mesh.clock.monotonicMs()}: ${status} ${error} ${body}`);
+        await sleep(mesh.clock, random.next() * pauseMsMax);
       }
     };
     this.#done = Promise.all(Array.from({ length: clients }, flow));
   }
 
   /** Resolves when `count` more have been answered. */
-  async more(mesh: Mesh, count: number): Promise<void> {
+  async more(count: number): Promise<void> {
     const until = this.apps.length + this.failures.length + count;
-    await mesh.clock.until(`${count} more requests`, () => this.apps.length + this.failures.length >= until);
+    await this.#mesh.clock.until(`${count} more requests`, () => this.apps.length + this.failures.length >= until);
   }
 
   async stop(): Promise<void> {
     this.#isOver = true;
-    await this.#done;
+    await this.#mesh.clock.run("the last requests", this.#done);
     assert.deepEqual(
       this.failures.slice(0, 10),
       [],
@@ -66,18 +75,18 @@ class Flow {
 
 meshTest("20 edits that rename the subset in use cost no request", { workloads: WORKLOADS, yaml: through("v1", "s0") }, async (mesh) => {
   const flow = new Flow(mesh);
-  await flow.more(mesh, 20);
+  await flow.more(20);
   for (let i = 1; i <= 20; i++) {
     const version = i % 2 === 0 ? "v1" : "v2";
     const push = await mesh.edit(through(version, `s${i}`));
     assert.deepEqual([push.proxies, push.acknowledged, push.refused], [3, 3, []]);
     const answer = await mesh.client("web").get("http://payment/");
     assert.equal(answer.app, `payment-${version}`, `edit ${i} is in effect once it is acknowledged`);
-    await flow.more(mesh, 10);
+    await flow.more(10);
   }
-  await mesh.clock.pass(60_000);
   await flow.stop();
   assert.ok(flow.apps.length > 200);
+  await mesh.clock.pass(60_000);
   const subsets = mesh.proxy("web").clusters.names.filter((name) => name.startsWith("outbound|80|s"));
   assert.deepEqual(subsets, ["outbound|80|s20|payment.shop.svc.cluster.local"], "clusters that nobody uses are gone in the end");
 });
@@ -89,7 +98,7 @@ meshTest("edits in a row without waiting come out as the last one", { workloads:
     await mesh.clock.pass(i * 3);
   }
   await mesh.edit(through("v2", "last"));
-  await flow.more(mesh, 10);
+  await flow.more(10);
   assert.equal((await mesh.client("web").get("http://payment/")).app, "payment-v2");
   await flow.stop();
 });
@@ -122,16 +131,16 @@ meshTest(
   { workloads: WORKLOADS },
   async (mesh) => {
     const flow = new Flow(mesh);
-    await flow.more(mesh, 50);
+    await flow.more(50);
     assert.deepEqual(new Set(flow.apps), new Set(["payment-v1", "payment-v2"]));
     const file = mesh.fileOf("payment-v2");
     await mesh.change({ [file]: undefined });
     const served = mesh.app("payment-v2").requests.length;
-    await flow.more(mesh, 50);
+    await flow.more(50);
     // What was under way when the push arrived may still come in.
     assert.ok(mesh.app("payment-v2").requests.length - served <= 4);
     const later = mesh.app("payment-v2").requests.length;
-    await flow.more(mesh, 50);
+    await flow.more(50);
     assert.equal(mesh.app("payment-v2").requests.length, later);
     await flow.stop();
   },
@@ -167,17 +176,17 @@ for (const how of ["killed", "stopped"] as const) {
     { workloads: WORKLOADS, yaml: through("v1") },
     async (mesh) => {
       const flow = new Flow(mesh);
-      await flow.more(mesh, 20);
+      await flow.more(20);
       if (how === "killed") await mesh.killControlPlane();
       else await mesh.stopControlPlane();
       await mesh.clock.pass(30_000);
-      await flow.more(mesh, 50);
+      await flow.more(50);
       assert.deepEqual(new Set(flow.apps), new Set(["payment-v1"]));
       mesh.putYaml(through("v2"));
       await mesh.startControlPlane();
       await mesh.clock.until("the proxies to come back with what was edited meanwhile", () => flow.apps.at(-1) === "payment-v2", 60_000);
       await mesh.edit(through("v1", "again"));
-      await flow.more(mesh, 20);
+      await flow.more(20);
       assert.equal(flow.apps.at(-1), "payment-v1");
       await flow.stop();
     },

@@ -186,12 +186,10 @@ meshRules(
     { name: "does not serve the mesh's names", host: "payment.shop.svc.cluster.local", path: "/", want: 404 },
   ],
   async (mesh, { host, path, want }) => {
-    const answer = await mesh
-      .stranger()
-      .get(`http://${mesh.host("ingress").ips[0]}${path}`, {
-        host,
-        "x-forwarded-client-cert": "URI=spiffe://cluster.local/ns/shop/sa/admin",
-      });
+    const answer = await mesh.stranger().get(`http://${mesh.host("ingress").ips[0]}${path}`, {
+      host,
+      "x-forwarded-client-cert": "URI=spiffe://cluster.local/ns/shop/sa/admin",
+    });
     if (typeof want === "number") {
       assert.equal(answer.status, want, answer.error);
       return;
