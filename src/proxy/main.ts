@@ -5,6 +5,7 @@ import { messageOf, UserError } from "../base/errors.ts";
 import { createSystemRandom } from "../base/random.ts";
 import { hardenProcess } from "../net/system/libc.ts";
 import { createSystemNetwork } from "../net/system/network.ts";
+import { releaseStartupMemory } from "../net/system/resident-memory.ts";
 import { createFileSink } from "../telemetry/file-sink.ts";
 import { createMetricsRegistry } from "../telemetry/registry.ts";
 import { readEnvironment, readMark } from "./bootstrap/environment.ts";
@@ -20,6 +21,8 @@ export const VERSION = "0.1.0";
 
 /** How long open connections have after SIGTERM where no --drain-time-s is given. */
 const TERMINATION_DRAIN_MS = 5000;
+/** When what start-up needed is given back: after the first config, and after the first traffic. */
+const RELEASE_MEMORY_AFTER_MS = [1000, 10_000];
 /** Exit codes: a wrong command line, a fault of the program (sysexits.h EX_SOFTWARE). */
 const EXIT_USAGE = 2;
 const EXIT_SOFTWARE = 70;
@@ -133,6 +136,7 @@ async function run(flags: Flags, log: LeveledLog, terminationDrainMs: number): P
   process.on("SIGHUP", () => undefined); // A terminal that closes is no reason to stop serving.
 
   await proxy.start();
+  for (const delayMs of RELEASE_MEMORY_AFTER_MS) clock.after(delayMs, () => void releaseStartupMemory());
   if (flags.adminAddressPath !== undefined && proxy.adminAddress) writeFileSync(flags.adminAddressPath, addressText(proxy.adminAddress));
   // Timers do not keep a process; a proxy whose listeners are all dynamic may have nothing else.
   const keepAlive = setInterval(() => undefined, 0x7fffffff);
