@@ -92,7 +92,7 @@ class FileLog implements AccessLogFile {
 
   /** Writes what is kept, then calls back; also when it could not be written. */
   flush(done: () => void): void {
-    if (!this.#isWriting && this.#kept === "") {
+    if (!this.#isWriting && !this.#isOpening && this.#kept === "") {
       done();
       return;
     }
@@ -113,6 +113,7 @@ class FileLog implements AccessLogFile {
       }
       this.#fd = fd;
       this.#flush();
+      if (!this.#isWriting) this.#idle();
     });
   }
 

@@ -1,5 +1,6 @@
 /** The command operators of format strings, each as a function of the stream. Source: Envoy, Access logging, command operators. */
 import type { Address, TlsInfo } from "../model/connection.ts";
+import { flagsText } from "./flags.ts";
 import type { FieldReader, FormatSource } from "./format-source.ts";
 import { compileTime, isoTime } from "./format-time.ts";
 
@@ -93,7 +94,7 @@ const PLAIN: ReadonlyMap<string, Read> = new Map<string, Read>([
   ["RESPONSE_CODE", ({ record }) => record.status],
   ["RESPONSE_CODE_DETAILS", ({ record }) => record.details?.replaceAll(" ", "_")],
   ["CONNECTION_TERMINATION_DETAILS", ({ record }) => record.terminationDetails?.replaceAll(" ", "_")],
-  ["RESPONSE_FLAGS", ({ record }) => (record.flags.size === 0 ? "-" : [...record.flags].join(","))],
+  ["RESPONSE_FLAGS", ({ record }) => flagsText(record.flags) ?? "-"],
   ["BYTES_RECEIVED", ({ record }) => record.bytesReceived],
   ["BYTES_SENT", ({ record }) => record.bytesSent],
   ["DURATION", since(({ record }) => record.endMs)],

@@ -2,6 +2,7 @@
  * Istio's metrics of requests and connections, from the one record of a stream. Label sets are found once and kept by the identity of the
  * objects they come from, so that a request costs a few look-ups and no text. Source: Istio standard metrics.
  */
+import { flagsText } from "./flags.ts";
 import type { Counter, Histogram, LabelledMetric, MetricsRegistry } from "./metrics.ts";
 import { namespaceOfPrincipal, UNKNOWN, UNKNOWN_PEER } from "./peer-metadata.ts";
 import type { PeerInfo, StreamRecord } from "./record.ts";
@@ -156,7 +157,7 @@ export function createIstioMetrics(registry: MetricsRegistry, local: PeerInfo): 
       isGrpc ? "grpc" : "http",
       String(record.status),
       isGrpc && record.grpcStatus !== undefined ? String(record.grpcStatus) : "",
-      record.flags.size === 0 ? "-" : [...record.flags].join(","),
+      flagsText(record.flags) ?? "-",
       securityPolicy(reporter, tls !== undefined && remote !== ""),
     ];
     const made: RequestHandles = {
@@ -177,7 +178,7 @@ export function createIstioMetrics(registry: MetricsRegistry, local: PeerInfo): 
     const cell = cellOf(reporter, peer, service);
     const tls = reporter === "source" ? record.upstreamTls : record.downstreamTls;
     const remote = tls?.peer?.uriSans[0] ?? "";
-    const flags = record.flags.size === 0 ? "-" : [...record.flags].join(",");
+    const flags = flagsText(record.flags) ?? "-";
     let byFlags = cell.tcp.get(remote);
     if (!byFlags) {
       if (cell.tcp.size >= CELL_ENTRIES_MAX) cell.tcp.clear();

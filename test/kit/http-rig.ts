@@ -3,6 +3,8 @@ import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { anyPack } from "@bufbuild/protobuf/wkt";
 import { silentLog } from "../../src/base/log.ts";
 import { createSeededRandom, type Random } from "../../src/base/random.ts";
+import { type AccessLog, AccessLogSchema } from "../../src/gen/envoy/config/accesslog/v3/accesslog_pb.ts";
+import { FileAccessLogSchema } from "../../src/gen/envoy/extensions/access_loggers/file/v3/file_pb.ts";
 import { RouterSchema } from "../../src/gen/envoy/extensions/filters/http/router/v3/router_pb.ts";
 import {
   HttpConnectionManagerSchema,
@@ -266,6 +268,18 @@ export function meshTls(uri = "spiffe://cluster.local/ns/default/sa/client"): Tl
   };
 }
 
+/** An access log of one format. */
+export function accessLog(format: string): AccessLog {
+  const file = create(FileAccessLogSchema, {
+    path: "/log",
+    accessLogFormat: {
+      case: "logFormat",
+      value: { format: { case: "textFormatSource", value: { specifier: { case: "inlineString", value: format } } } },
+    },
+  });
+  return create(AccessLogSchema, { name: "log", configType: { case: "typedConfig", value: anyPack(FileAccessLogSchema, file) } });
+}
+
 /** What a rig is made of. */
 export interface RigOptions {
   /** Without http_filters and route_specifier where these are to be the defaults. */
@@ -410,6 +424,16 @@ export class HttpRig {
   /** The client goes away. */
   drop(stream: RigStream, kind: StreamReset["kind"] = "connection-closed"): void {
     stream.handler.onReset({ kind, detail: "gone" });
+  }
+
+  /** The codec refuses a request by itself. */
+  refuse(error: { readonly status: number; readonly details: string; readonly message: string }): void {
+    this.#handler?.onCodecError(error);
+  }
+
+  /** The connection is gone. */
+  closeConnection(): void {
+    this.#handler?.onClose();
   }
 
   cluster(name = "a"): RigCluster {

@@ -27,6 +27,8 @@ export interface Http1CodecOptions {
   readonly clock: Clock;
   readonly headerTimeoutMs: number;
   readonly acceptHttp10: boolean;
+  /** The `server` of answers to what is no request. */
+  readonly serverName: string;
 }
 
 /** Puts codecs on connections: net/http1 and net/http2, or a test's own. */
@@ -126,7 +128,7 @@ class ConnectionManager implements TerminalFilter {
         ? this.#codecs.http2(channel, { limits, clock }, managed)
         : this.#codecs.http1(
             channel,
-            { limits, clock, headerTimeoutMs: config.headerTimeoutMs, acceptHttp10: config.acceptHttp10 },
+            { limits, clock, headerTimeoutMs: config.headerTimeoutMs, acceptHttp10: config.acceptHttp10, serverName: config.serverName },
             managed,
           ),
     );

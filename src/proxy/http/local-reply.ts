@@ -87,15 +87,17 @@ export interface UpstreamEnd {
   readonly flag: ResponseFlag;
 }
 
-/** 503 (or 504) for a stream that broke before an answer. `wasRetried`: it was not the first attempt. */
+/**
+ * 503 for a stream that broke before an answer. `wasRetried`: it was not the first attempt. What TLS objected to is for logs, not for
+ * clients. Source: Envoy, envoy.reloadable_features.hide_transport_failure_reason_in_response_body.
+ */
 export function upstreamFailureReply(
   end: UpstreamEnd,
   options: { readonly wasRetried: boolean; readonly transportFailure: string | undefined },
 ): LocalReply {
-  const transport = options.transportFailure === undefined ? "" : `, transport failure reason: ${options.transportFailure}`;
   return {
     status: 503,
-    body: `upstream connect error or disconnect/reset before headers. ${options.wasRetried ? "retried and the latest reset reason: " : "reset reason: "}${end.reason}${transport}`,
+    body: `upstream connect error or disconnect/reset before headers. ${options.wasRetried ? "retried and the latest reset reason: " : "reset reason: "}${end.reason}`,
     details: `upstream_reset_before_response_started{${end.reason.replaceAll(" ", "_")}${options.transportFailure === undefined ? "" : `|${options.transportFailure.replaceAll(" ", "_")}`}}`,
     flag: end.flag,
     headers: end.flag === "UO" ? [["x-envoy-overloaded", "true"]] : undefined,

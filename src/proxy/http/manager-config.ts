@@ -177,8 +177,9 @@ export function validateHttpConnectionManager(config: HttpConnectionManager): st
     collectRefusal(violations, "internal_address_config", () => compileCidr(range));
   violations.push(...validateAccessLogs(config.accessLog), ...validateFilters(config.httpFilters));
   if (config.routeSpecifier.case === "routeConfig") violations.push(...validateRouteConfiguration(config.routeSpecifier.value));
-  else if (config.routeSpecifier.case !== "rds") violations.push("route_config or rds is needed");
-  else if (config.routeSpecifier.value.routeConfigName === "") violations.push("rds: route_config_name is empty");
+  else if (config.routeSpecifier.case === undefined) violations.push("route_config or rds is needed");
+  else if (config.routeSpecifier.case === "rds" && config.routeSpecifier.value.routeConfigName === "")
+    violations.push("rds: route_config_name is empty");
   return violations;
 }
 

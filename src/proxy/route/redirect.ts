@@ -53,7 +53,8 @@ function compilePath(action: RedirectAction, matched: MatchedPart | undefined): 
     case undefined:
       return (path) => pathWithoutQuery(path) + queryOf(path);
     case "pathRedirect": {
-      const fixed = toWireText(how.value);
+      const text = toWireText(how.value);
+      const fixed = text === "" || text.startsWith("/") ? text : `/${text}`;
       return fixed.includes("?") ? () => fixed : (path) => fixed + queryOf(path);
     }
     case "prefixRewrite":

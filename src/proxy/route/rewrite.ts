@@ -52,7 +52,7 @@ export function compileHostRewrite(how: RouteAction["hostRewriteSpecifier"]): Ho
       return host === "" ? undefined : () => host;
     }
     case "autoHostRewrite":
-      return how.value ? "auto" : undefined;
+      return how.value.value ? "auto" : undefined;
     case "hostRewriteHeader": {
       const name = how.value.toLowerCase();
       return ({ headers }) => headers.get(name) || undefined;
