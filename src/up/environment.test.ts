@@ -38,12 +38,14 @@ test("PORT is the first port, and each has its own variable", () => {
   assert.deepEqual(portVariables([]), {});
 });
 
+// biome-ignore-start lint/suspicious/noTemplateCurlyInString: the mesh fills these in.
 for (const [text, expected] of [
   ["http://$A_SERVICE_HOST:${A_SERVICE_PORT}/x", "http://a:8080/x"],
   ["$$A_SERVICE_HOST costs $$5", "$A_SERVICE_HOST costs $5"],
   ["5$, $ and ${}", "5$, $ and ${}"],
   ["plain", "plain"],
 ] as const) {
+  // biome-ignore-end lint/suspicious/noTemplateCurlyInString: the mesh fills these in.
   test(`"${text}" becomes "${expected}"`, () => {
     assert.deepEqual(expandVariables("web", { X: text }, { A_SERVICE_HOST: "a", A_SERVICE_PORT: "8080" }), { X: expected });
   });

@@ -9,7 +9,8 @@ import { join } from "node:path";
 import { type Clock, sleep } from "../base/clock.ts";
 import { codeOf } from "../base/errors.ts";
 
-const GUARD = 'cat > /dev/null; for group in "$1"/groups/*; do kill -KILL -- "-${group##*/}"; done; rm -rf -- "$1"';
+// biome-ignore lint/suspicious/noTemplateCurlyInString: it is the shell's.
+const GUARD = 'cat > /dev/null; for group in "$1"/groups/*; do kill -s KILL -- "-${group##*/}"; done; rm -rf -- "$1"';
 const REMAINS_MS_MAX = 2000;
 
 /** See the file's head. */

@@ -76,7 +76,10 @@ export class Supervised {
     this.#child = undefined;
     if (this.#isStopping) return;
     const { clock, restarts, onExit } = this.#options;
-    if (!restarts) return onExit(detail, undefined);
+    if (!restarts) {
+      onExit(detail, undefined);
+      return;
+    }
     if (clock.monotonicMs() - this.#startedMs > WAIT_MS.calmAfter) this.#waitMs = WAIT_MS.first;
     const waitMs = this.#waitMs;
     this.#waitMs = Math.min(this.#waitMs * 2, WAIT_MS.max);
