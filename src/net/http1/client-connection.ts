@@ -25,6 +25,8 @@ export interface Http1ClientOptions {
 
 /** Informational answers to one request; a server that sends more is broken or hostile. */
 const INFORMATIONAL_MAX = 16;
+/** Requests that are expected to have no body: their emptiness needs no word. Source: Envoy, HeaderUtility::requestShouldHaveNoBody. */
+const BODILESS_METHODS: ReadonlySet<string> = new Set(["CONNECT", "DELETE", "GET", "HEAD", "TRACE"]);
 
 /** One reader does for all connections of a thread: a head is read within one call. */
 const responseReader = new ResponseReader();

@@ -80,10 +80,10 @@ export function responseHeadText(
 ): string {
   const { framing, contentLength, connection, upgrade } = options;
   let text = statusLine(head.status, options.isHttp10) + fieldLines(head.headers.flat);
-  if (framing === "chunked") text += "transfer-encoding: chunked\r\n";
-  else if (contentLength >= 0 && framing !== "close") text += `content-length: ${contentLength}\r\n`;
+  if (contentLength >= 0 && framing !== "close" && framing !== "chunked") text += `content-length: ${contentLength}\r\n`;
   if (upgrade !== undefined) text += `connection: Upgrade\r\nupgrade: ${upgrade}\r\n`;
   else if (connection !== undefined) text += `connection: ${connection}\r\n`;
+  if (framing === "chunked") text += "transfer-encoding: chunked\r\n";
   return `${text}\r\n`;
 }
 

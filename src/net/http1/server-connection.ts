@@ -20,6 +20,8 @@ export interface Http1ServerOptions {
   readonly headerTimeoutMs?: number | undefined;
   /** Default false: HTTP/1.0 is answered 426. Source: Envoy Http1ProtocolOptions.accept_http_10. */
   readonly acceptHttp10?: boolean | undefined;
+  /** The `server` of answers to what is no request; default: they name none. */
+  readonly serverName?: string | undefined;
 }
 
 const HEADER_TIMEOUT_MS = 15_000;
@@ -355,8 +357,10 @@ export class Http1ServerConnection implements ServerConnection, ChannelHandler, 
     if (!stream.isKeptAlive || this.#isDraining || framing === "close" || cannotGoOn || asksToClose(head.headers)) this.#isClosing = true;
     const connection = this.#isClosing ? "close" : stream.isHttp10 ? "keep-alive" : undefined;
     const upgrade = isTunnel ? stream.upgrade : undefined;
+    // An answer to HEAD says how a body would have come. Source: Envoy, StreamEncoderImpl::encodeHeadersBase.
+    const wouldChunk = stream.isHead && !isTunnel && contentLength < 0 && status !== 204 && !stream.isHttp10;
     const text = responseHeadText(head, {
-      framing,
+      framing: wouldChunk ? "chunked" : framing,
       contentLength,
       connection: isTunnel ? undefined : connection,
       upgrade,
@@ -479,7 +483,11 @@ export class Http1ServerConnection implements ServerConnection, ChannelHandler, 
   }
 
   #answer({ status }: Http1Flaw): void {
-    this.channel.writeLatin1(`${statusLine(status)}content-length: 0\r\nconnection: close\r\n\r\n`);
+    const line = statusLine(status);
+    const reason = line.slice(line.indexOf(" ", "HTTP/1.1 ".length) + 1, -2);
+    const server = this.#options.serverName === undefined ? "" : `server: ${this.#options.serverName}\r\n`;
+    const fields = `content-length: ${reason.length}\r\ncontent-type: text/plain\r\n${server}connection: close\r\n`;
+    this.channel.writeLatin1(`${line}${fields}\r\n${reason}`);
     this.#closeGently();
   }
 

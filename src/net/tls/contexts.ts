@@ -2,12 +2,12 @@
  * TLS contexts over node:tls: one OpenSSL context for each version of a certificate, used by all its connections. A context
  * holds its sessions: a new certificate or trust bundle means a new context, and no session of the old one is resumed.
  */
-import { constants, randomBytes } from "node:crypto";
+import { constants, randomBytes, X509Certificate } from "node:crypto";
 import type tls from "node:tls";
 import { messageOf } from "../../base/errors.ts";
 import { Lru } from "../../base/lru.ts";
 import type { PeerCertificate } from "../channel.ts";
-import type { ParsedCertificate } from "./certificate.ts";
+import { type ParsedCertificate, parseCertificate } from "./certificate.ts";
 import { nodeTls } from "./node-tls.ts";
 import type { ServerTlsOptions, TlsOptions } from "./types.ts";
 
@@ -33,6 +33,8 @@ export const SESSIONS_MAX = 1024;
 interface ContextParts {
   readonly secureContext: tls.SecureContext;
   readonly alpn: readonly string[];
+  /** URI names of our own certificate. */
+  readonly localUriSans: readonly string[] | undefined;
   /** The authorities' certificates; undefined: the peer is not verified. */
   readonly trustPem: string | undefined;
   readonly verifyPeer: ((peer: PeerCertificate) => string | undefined) | undefined;
@@ -121,7 +123,17 @@ function contextParts(options: TlsOptions): ContextParts {
     throw new Error(`certificate, key, trust and options make no TLS context: ${messageOf(error)}`);
   }
   made.add(secureContext);
-  return { secureContext, alpn: options.alpn, trustPem: options.trustPem, verifyPeer: options.verifyPeer };
+  const localUriSans = options.keyPair && uriSansOf(options.keyPair.chainPem);
+  return { secureContext, alpn: options.alpn, localUriSans, trustPem: options.trustPem, verifyPeer: options.verifyPeer };
+}
+
+/** Undefined for a certificate of our own that OpenSSL takes and that we cannot read: nothing is claimed then. */
+function uriSansOf(chainPem: string): readonly string[] | undefined {
+  try {
+    return parseCertificate(new X509Certificate(chainPem).raw).uriSans;
+  } catch {
+    return undefined;
+  }
 }
 
 /** OpenSSL skips suites that it does not know; here each must be known. Source: Envoy TlsParameters.cipher_suites. */

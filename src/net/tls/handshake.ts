@@ -62,7 +62,7 @@ export function startClientHandshake(
     onJudged: (certificate) => keep?.verified(certificate),
     onSecure(secure, info) {
       // A TLS client knows what it asked for; Node tells it to servers only.
-      handler.onSecure(secure, { ...info, serverName });
+      handler.onSecure(secure, { ...info, serverName, localUriSans: context.localUriSans });
     },
     onRefused: () => context.sessions.delete(sessionKey),
   });
@@ -96,6 +96,7 @@ export function startServerHandshake(
   return watch(socket, {
     ...handler,
     judge: () => judgePeer(socket, internals, context, options.time, undefined),
+    onSecure: (secure, info) => handler.onSecure(secure, { ...info, localUriSans: context.localUriSans }),
     onJudged() {},
     onRefused() {},
   });
