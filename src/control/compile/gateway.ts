@@ -1,7 +1,6 @@
 /** What a gateway gets, on one screen: clusters, endpoints, listeners and routes. */
 import { ClusterSchema } from "../../gen/envoy/config/cluster/v3/cluster_pb.ts";
 import { ListenerSchema } from "../../gen/envoy/config/listener/v3/listener_pb.ts";
-import { RouteConfigurationSchema } from "../../gen/envoy/config/route/v3/route_pb.ts";
 import { BLACK_HOLE_CLUSTER } from "../../model/cluster-name.ts";
 import { hostname } from "../../model/host.ts";
 import type { ProxyNode } from "../../model/proxy-node.ts";
@@ -12,14 +11,14 @@ import { buildGatewayListener } from "./listener/gateway.ts";
 import { type ListenerMesh, listenerMesh } from "./listener/mesh-input.ts";
 import { IdentityMemo } from "./memo.ts";
 import { resourceOf } from "./resource.ts";
-import { buildRouteConfiguration, type VirtualHostInput } from "./route/configuration.ts";
+import { encodeRouteConfiguration, type VirtualHostInput } from "./route/configuration.ts";
 import { gatewayHosts, type PortServer } from "./route/gateway-hosts.ts";
 import { clientClass, meshConnections, type ServiceResources } from "./services.ts";
 import type { Compiler } from "./types.ts";
 
 const FIXED = { kind: "fixed-cluster", schema: ClusterSchema, build: buildFixedCluster };
 const LISTENER = { kind: "gateway-listener", schema: ListenerSchema, build: buildGatewayListener };
-const ROUTES = { kind: "routes", schema: RouteConfigurationSchema, build: buildRouteConfiguration };
+const ROUTES = { kind: "routes", encode: encodeRouteConfiguration };
 
 /** Compiles for gateways. */
 export function compileGateway(services: ServiceResources): Compiler {

@@ -4,13 +4,11 @@ import { digestOfObject } from "../../base/digest.ts";
 import type { XdsResource } from "../../xds/types.ts";
 import type { ResourceCache } from "./types.ts";
 
-/** One kind of resource: how its input becomes its message. */
-export interface ResourceKind<Input extends object, Desc extends DescMessage> {
+/** One kind of resource: how its input becomes its message, or at once its bytes. */
+export type ResourceKind<Input extends object, Desc extends DescMessage> = {
   /** Tells apart inputs of two builders that happen to look alike. */
   readonly kind: string;
-  readonly schema: Desc;
-  readonly build: (input: Input) => MessageShape<Desc>;
-}
+} & ({ readonly schema: Desc; readonly build: (input: Input) => MessageShape<Desc> } | { readonly encode: (input: Input) => Uint8Array });
 
 /** The resource for `input`, built and encoded only when nobody asked for this input before. */
 export function resourceOf<Input extends object, Desc extends DescMessage>(
@@ -19,5 +17,7 @@ export function resourceOf<Input extends object, Desc extends DescMessage>(
   kind: ResourceKind<Input, Desc>,
   input: Input,
 ): XdsResource {
-  return cache.resource(name, `${kind.kind}-${digestOfObject(input)}`, () => toBinary(kind.schema, kind.build(input)));
+  return cache.resource(name, `${kind.kind}-${digestOfObject(input)}`, () =>
+    "encode" in kind ? kind.encode(input) : toBinary(kind.schema, kind.build(input)),
+  );
 }

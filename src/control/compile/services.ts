@@ -67,6 +67,8 @@ export function createServiceResources(): ServiceResources {
   const all = new IdentityMemo<readonly XdsResource[]>();
   const ofService = new IdentityMemo<readonly XdsResource[]>();
   const assignments = new IdentityMemo<XdsResource>();
+  /** Names that exist: others are for clients to make up, and are not remembered. */
+  const asked = new IdentityMemo<Map<string, XdsResource>>();
   return {
     clusters: (snapshot, client, cache) =>
       all.get([snapshot], client.key, () =>
@@ -80,26 +82,34 @@ export function createServiceResources(): ServiceResources {
           );
         }),
       ),
-    endpoints: (snapshot, client, names, cache) =>
-      [...names].flatMap((name) => {
-        const parts = parseClusterName(name);
-        const service = parts?.direction === "outbound" ? snapshot.findService(hostname(parts.hostname), client.namespace) : undefined;
-        const port = service?.ports.find(({ number }) => number === parts?.port);
-        if (!parts || !service || !port || discoveryKind(service, client.kind) !== "eds") return [];
-        const rule = snapshot.destinationRule(service.hostname, client);
-        const resource = assignments.get([snapshot, service, rule ?? NOTHING], `${client.clusterId}|${name}`, () => {
-          const subset = rule?.spec.subsets.find((one) => one.name === parts.subset);
-          const endpoints = parts.subset !== undefined && !subset ? [] : snapshot.endpoints(service.hostname);
-          return resourceOf(
-            cache,
-            name,
-            ASSIGNMENT,
-            assignmentInput({ name, port, subset, rule, endpoints, clusterId: client.clusterId, snapshot }),
-          );
-        });
-        return [resource];
-      }),
+    endpoints: (snapshot, client, names, cache) => {
+      const known = asked.get([snapshot], client.key, () => new Map());
+      const found: XdsResource[] = [];
+      for (const name of names) {
+        let resource = known.get(name);
+        if (resource === undefined) {
+          resource = assignment(snapshot, client, name, cache);
+          if (resource) known.set(name, resource);
+        }
+        if (resource) found.push(resource);
+      }
+      return found;
+    },
   };
+
+  function assignment(snapshot: Snapshot, client: ClientClass, name: string, cache: ResourceCache): XdsResource | undefined {
+    const parts = parseClusterName(name);
+    const service = parts?.direction === "outbound" ? snapshot.findService(hostname(parts.hostname), client.namespace) : undefined;
+    const port = service?.ports.find(({ number }) => number === parts?.port);
+    if (!parts || !service || !port || discoveryKind(service, client.kind) !== "eds") return undefined;
+    const rule = snapshot.destinationRule(service.hostname, client);
+    return assignments.get([snapshot, service, rule ?? NOTHING], `${client.clusterId}|${name}`, () => {
+      const subset = rule?.spec.subsets.find((one) => one.name === parts.subset);
+      const endpoints = parts.subset !== undefined && !subset ? [] : snapshot.endpoints(service.hostname);
+      const input = assignmentInput({ name, port, subset, rule, endpoints, clusterId: client.clusterId, snapshot });
+      return resourceOf(cache, name, ASSIGNMENT, input);
+    });
+  }
 }
 
 const CLUSTER = { kind: "outbound-cluster", schema: ClusterSchema, build: buildOutboundCluster };

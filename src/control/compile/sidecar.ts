@@ -1,9 +1,9 @@
 /** What a sidecar gets, on one screen: clusters, endpoints, listeners and routes, each list in the order in which it is sent. */
 import { ClusterSchema } from "../../gen/envoy/config/cluster/v3/cluster_pb.ts";
 import { ListenerSchema } from "../../gen/envoy/config/listener/v3/listener_pb.ts";
-import { RouteConfigurationSchema } from "../../gen/envoy/config/route/v3/route_pb.ts";
 import { BLACK_HOLE_CLUSTER, clusterName, INBOUND_PASSTHROUGH_CLUSTER, PASSTHROUGH_CLUSTER } from "../../model/cluster-name.ts";
 import type { ProxyNode } from "../../model/proxy-node.ts";
+import { isHttp, type Service, type ServicePort } from "../../model/service.ts";
 import type { XdsResource } from "../../xds/types.ts";
 import type { Snapshot } from "../snapshot/types.ts";
 import { buildFixedCluster, type FixedClusterName, inboundSource } from "./cluster/fixed.ts";
@@ -20,8 +20,9 @@ import { buildVirtualOutbound } from "./listener/virtual-outbound.ts";
 import { IdentityMemo } from "./memo.ts";
 import { configPath, serviceLabels } from "./metadata.ts";
 import { resourceOf } from "./resource.ts";
-import { buildRouteConfiguration, type VirtualHostInput } from "./route/configuration.ts";
-import { sidecarHosts } from "./route/sidecar-hosts.ts";
+import { encodeRouteConfiguration, type VirtualHostInput } from "./route/configuration.ts";
+import { dependsOnClient } from "./route/plan.ts";
+import { HostMemo, sidecarHosts } from "./route/sidecar-hosts.ts";
 import { type ClientClass, clientClass, meshConnections, type ServiceResources } from "./services.ts";
 import type { Compiler, ResourceCache } from "./types.ts";
 
@@ -32,13 +33,16 @@ const VIRTUAL_OUTBOUND = { kind: "virtual-outbound", schema: ListenerSchema, bui
 const INBOUND_LISTENER = { kind: "inbound-listener", schema: ListenerSchema, build: buildInboundListener };
 const OWN_PORT_LISTENER = { kind: "own-port-listener", schema: ListenerSchema, build: buildOwnPortListener };
 const HTTP_PROXY = { kind: "http-proxy", schema: ListenerSchema, build: buildHttpProxyListener };
-const ROUTES = { kind: "routes", schema: RouteConfigurationSchema, build: buildRouteConfiguration };
+const ROUTES = { kind: "routes", encode: encodeRouteConfiguration };
 
 /** Compiles for sidecars. */
 export function compileSidecar(services: ServiceResources): Compiler {
   const meshes = new IdentityMemo<ListenerMesh>();
   const outbound = new IdentityMemo<readonly XdsResource[]>();
+  const planned = new IdentityMemo<readonly XdsResource[]>();
   const routes = new IdentityMemo<XdsResource>();
+  const personal = new IdentityMemo<boolean>();
+  const hosts = new HostMemo();
   const meshOf = (snapshot: Snapshot): ListenerMesh => meshes.get([snapshot.mesh], "", () => listenerMesh(snapshot.mesh));
   return {
     clusters(snapshot, node, cache) {
@@ -58,7 +62,11 @@ export function compileSidecar(services: ServiceResources): Compiler {
 
     listeners(snapshot, node, cache) {
       const client = clientClass(node);
-      const all = outbound.get([snapshot], client.key, () => outboundListeners(snapshot, client, meshOf(snapshot), cache));
+      const all = outbound.get([snapshot], client.key, () => {
+        const dialled = snapshot.visibleServices(client.namespace);
+        const text = `${client.key}|${listenerDetails(snapshot, client, dialled)}`;
+        return planned.get([dialled, meshOf(snapshot)], text, () => outboundListeners(snapshot, client, meshOf(snapshot), cache));
+      });
       // What the workload sends to itself goes straight in, not out and back.
       const others = all.filter(({ name }) => !name.startsWith(`${node.ip}_`));
       if (node.explicit) return [...others, ...explicitListeners(snapshot, node, meshOf(snapshot), cache)];
@@ -74,12 +82,18 @@ export function compileSidecar(services: ServiceResources): Compiler {
 
     routes: (snapshot, node, names, cache) => {
       const client = clientClass(node);
+      const virtualServices = snapshot.meshVirtualServices(client.namespace);
+      // All that routes are made from: they stay when endpoints change.
+      const sources = [snapshot.visibleServices(client.namespace), virtualServices, snapshot.mesh];
+      // All of a namespace get the same, unless a VirtualService there asks for the labels of its clients.
+      const isPersonal = personal.get([virtualServices], "", () => virtualServices.some(dependsOnClient));
+      const who = client.explicit || isPersonal ? client.key : client.namespace;
       return [...names].flatMap((name) => {
         if (name === HTTP_PROXY_ROUTES && client.explicit)
-          return [routes.get([snapshot], `${client.key}|${name}`, () => proxyRoutes(snapshot, client, cache))];
+          return [routes.get(sources, `${who}|${name}`, () => proxyRoutes(snapshot, client, hosts, cache))];
         // Route configurations of sidecars are named for their listener's port.
         if (!/^[1-9]\d{0,4}$/.test(name)) return [];
-        return [routes.get([snapshot], `${client.key}|${name}`, () => routeConfiguration(snapshot, client, Number(name), cache))];
+        return [routes.get(sources, `${who}|${name}`, () => routeConfiguration(snapshot, client, Number(name), hosts, cache))];
       });
     },
   };
@@ -112,6 +126,26 @@ function inboundCluster({ port, first, services }: OwnPort, snapshot: Snapshot, 
   });
 }
 
+/** What outbound listeners depend on beside the services themselves. */
+function listenerDetails(snapshot: Snapshot, client: ClientClass, services: readonly Service[]): string {
+  return services
+    .filter(({ ports }) => ports.some(({ protocol }) => !isHttp(protocol)))
+    .map((service) => {
+      const addresses = service.resolution === "none" ? service.ports.map((port) => endpointAddresses(snapshot, service, port).join()) : [];
+      return `${tcpIdleTimeoutMs(snapshot, client, service) ?? ""};${addresses.join(";")}`;
+    })
+    .join("|");
+}
+
+function endpointAddresses(snapshot: Snapshot, service: Service, port: ServicePort): readonly string[] {
+  const own = snapshot.endpoints(service.hostname).filter(({ servicePortName }) => servicePortName === port.name);
+  return [...new Set(own.map(({ address }) => address).filter((address) => /^[\d.]+$|:/.test(address)))];
+}
+
+function tcpIdleTimeoutMs(snapshot: Snapshot, client: ClientClass, service: Service): number | undefined {
+  return snapshot.destinationRule(service.hostname, client)?.spec.trafficPolicy.connectionPool?.tcpIdleTimeoutMs;
+}
+
 function outboundListeners(snapshot: Snapshot, client: ClientClass, mesh: ListenerMesh, cache: ResourceCache): XdsResource[] {
   const bindToPort = !isCaptured(client);
   return planOutboundListeners({
@@ -119,11 +153,8 @@ function outboundListeners(snapshot: Snapshot, client: ClientClass, mesh: Listen
     wildcard: wildcardOf(client),
     isDedicated: client.explicit !== undefined,
     localhost: bindToPort && !client.explicit ? (client.lookup === "v6" ? "::1" : "127.0.0.1") : undefined,
-    endpointAddresses: (service, port) => {
-      const own = snapshot.endpoints(service.hostname).filter(({ servicePortName }) => servicePortName === port.name);
-      return [...new Set(own.map(({ address }) => address).filter((address) => /^[\d.]+$|:/.test(address)))];
-    },
-    tcpIdleTimeoutMs: (service) => snapshot.destinationRule(service.hostname, client)?.spec.trafficPolicy.connectionPool?.tcpIdleTimeoutMs,
+    endpointAddresses: (service, port) => endpointAddresses(snapshot, service, port),
+    tcpIdleTimeoutMs: (service) => tcpIdleTimeoutMs(snapshot, client, service),
   }).map((planned) => resourceOf(cache, outboundListenerName(planned), OUTBOUND_LISTENER, { ...planned, bindToPort, mesh }));
 }
 
@@ -165,32 +196,35 @@ function explicitListeners(snapshot: Snapshot, node: ProxyNode, mesh: ListenerMe
   return port === undefined ? own : [...own, resourceOf(cache, `${bind}_${port}`, HTTP_PROXY, { bind, port, mesh })];
 }
 
-function routeConfiguration(snapshot: Snapshot, client: ClientClass, port: number, cache: ResourceCache): XdsResource {
+function routeConfiguration(snapshot: Snapshot, client: ClientClass, port: number, memo: HostMemo, cache: ResourceCache): XdsResource {
   return resourceOf(cache, String(port), ROUTES, {
     name: String(port),
-    virtualHosts: hostsOn(port, snapshot, client),
+    virtualHosts: hostsOn(port, snapshot, client, memo),
     // Where the application dials the proxy itself, no other destination is known that a request could go on to.
     otherHosts: snapshot.mesh.outboundTrafficPolicy === "ALLOW_ANY" && !client.explicit ? "passthrough" : "refuse",
   });
 }
 
-function proxyRoutes(snapshot: Snapshot, client: ClientClass, cache: ResourceCache): XdsResource {
+function proxyRoutes(snapshot: Snapshot, client: ClientClass, memo: HostMemo, cache: ResourceCache): XdsResource {
   const services = dialledServices(snapshot.visibleServices(client.namespace), client.explicit);
   return resourceOf(cache, HTTP_PROXY_ROUTES, ROUTES, {
     name: HTTP_PROXY_ROUTES,
-    virtualHosts: proxiedHosts(services, (port) => hostsOn(port, snapshot, client)),
+    virtualHosts: proxiedHosts(services, (port) => hostsOn(port, snapshot, client, memo)),
     otherHosts: "refuse",
     hasPorts: true,
   });
 }
 
-function hostsOn(port: number, snapshot: Snapshot, client: ClientClass): VirtualHostInput[] {
+function hostsOn(port: number, snapshot: Snapshot, client: ClientClass, memo: HostMemo): VirtualHostInput[] {
   const { mesh } = snapshot;
-  return sidecarHosts({
-    port,
-    client: { namespace: client.namespace, labels: client.labels, domain: mesh.domain },
-    services: dialledServices(snapshot.visibleServices(client.namespace), client.explicit),
-    virtualServices: snapshot.meshVirtualServices(client.namespace),
-    meshRetries: mesh.defaultHttpRetryPolicy,
-  });
+  return sidecarHosts(
+    {
+      port,
+      client: { namespace: client.namespace, labels: client.labels, domain: mesh.domain },
+      services: dialledServices(snapshot.visibleServices(client.namespace), client.explicit),
+      virtualServices: snapshot.meshVirtualServices(client.namespace),
+      meshRetries: mesh.defaultHttpRetryPolicy,
+    },
+    memo,
+  );
 }

@@ -1,10 +1,11 @@
 /** A route configuration: the virtual hosts of a listener. Source: envoy.config.route.v3.RouteConfiguration. */
-import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import {
   VirtualHost_TlsRequirementType as TlsRequirement,
-  type VirtualHostSchema,
+  VirtualHostSchema,
 } from "../../../gen/envoy/config/route/v3/route_components_pb.ts";
-import { type RouteConfiguration, RouteConfigurationSchema } from "../../../gen/envoy/config/route/v3/route_pb.ts";
+import { RouteConfigurationSchema } from "../../../gen/envoy/config/route/v3/route_pb.ts";
 import { PASSTHROUGH_CLUSTER } from "../../../model/cluster-name.ts";
 import type { RoutePlan } from "./plan.ts";
 import { buildRoute, noTimeout } from "./route.ts";
@@ -34,19 +35,38 @@ export interface RouteConfigurationInput {
 /** Istio's limit of a direct response's body; Envoy's own would be 4 KiB. */
 const DIRECT_RESPONSE_BYTES_MAX = 1024 * 1024;
 
-/** Builds it. Virtual hosts in the order of their names, then the one for all other hosts. */
-export function buildRouteConfiguration({ name, virtualHosts, otherHosts, hasPorts = false }: RouteConfigurationInput): RouteConfiguration {
-  return create(RouteConfigurationSchema, {
+/** Encodes it. Virtual hosts in the order of their names, then the one for all other hosts. */
+export function encodeRouteConfiguration({ name, virtualHosts, otherHosts, hasPorts = false }: RouteConfigurationInput): Uint8Array {
+  const head = create(RouteConfigurationSchema, {
     name,
-    virtualHosts: [...virtualHosts]
-      .sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0))
-      .map(buildVirtualHost)
-      .concat(catchAll(otherHosts)),
     // A route to a cluster that does not exist (yet) answers 503; it must not make the proxy refuse all routes.
     validateClusters: false,
     maxDirectResponseBodySizeBytes: DIRECT_RESPONSE_BYTES_MAX,
     ignorePortInHostMatching: !hasPorts,
   });
+  const writer = new BinaryWriter().raw(toBinary(RouteConfigurationSchema, head));
+  for (const host of [...virtualHosts].sort(byName)) writer.tag(VIRTUAL_HOSTS, WireType.LengthDelimited).bytes(encodeVirtualHost(host));
+  for (const host of catchAll(otherHosts)) {
+    writer.tag(VIRTUAL_HOSTS, WireType.LengthDelimited).bytes(toBinary(VirtualHostSchema, create(VirtualHostSchema, host)));
+  }
+  return writer.finish();
+}
+
+const VIRTUAL_HOSTS = RouteConfigurationSchema.field.virtualHosts.number;
+
+/** A configuration of thousands of hosts changes by one of them at a time, and namespaces share most: each is encoded once. */
+const encoded = new WeakMap<VirtualHostInput, Uint8Array>();
+
+function encodeVirtualHost(input: VirtualHostInput): Uint8Array {
+  const known = encoded.get(input);
+  if (known) return known;
+  const bytes = toBinary(VirtualHostSchema, create(VirtualHostSchema, buildVirtualHost(input)));
+  encoded.set(input, bytes);
+  return bytes;
+}
+
+function byName(a: VirtualHostInput, b: VirtualHostInput): number {
+  return a.name < b.name ? -1 : a.name > b.name ? 1 : 0;
 }
 
 function buildVirtualHost({ name, domains, routes, requireTls }: VirtualHostInput): VirtualHostInit {

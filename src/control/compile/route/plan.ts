@@ -46,6 +46,13 @@ export interface PlanContext {
   findService(hostname: string): Pick<Service, "ports"> | undefined;
 }
 
+/** Whether clients of one gateway may get different routes. */
+export function dependsOnClient({ spec }: VirtualService): boolean {
+  return spec.http.some(({ match }) =>
+    match.some(({ sourceLabels, sourceNamespace }) => sourceNamespace !== undefined || Object.keys(sourceLabels).length > 0),
+  );
+}
+
 /** The routes of a VirtualService that this client may take, in order; none behind one that takes every request. */
 export function planRoutes({ meta, spec }: VirtualService, context: PlanContext): VirtualServiceRoutePlan[] {
   const plans: VirtualServiceRoutePlan[] = [];

@@ -1,10 +1,12 @@
 /** Which virtual hosts a sidecar has on a port: its services, and hosts that only a VirtualService names. */
+import { digestOfObject } from "../../../base/digest.ts";
 import { hostCovers, isWildcard, mostSpecificHost } from "../../../model/host.ts";
 import { isHttp, type Service } from "../../../model/service.ts";
 import type { HttpRetry, VirtualService } from "../../config/types.ts";
+import { IdentityMemo, NOTHING } from "../memo.ts";
 import type { VirtualHostInput } from "./configuration.ts";
-import { type ClientDomain, domainOfHost, serviceDomains } from "./domains.ts";
-import { planRoutes, type RoutePlan } from "./plan.ts";
+import { type ClientDomain, domainOfHost, type ServiceDomains, serviceDomains } from "./domains.ts";
+import { dependsOnClient, planRoutes, type RoutePlan } from "./plan.ts";
 
 /** What the hosts are made from. */
 export interface SidecarHostsInput {
@@ -20,9 +22,17 @@ export interface SidecarHostsInput {
 /** The port on which a VirtualService's host is served even when no service has it. Source: Istio, traffic to hosts outside the registry. */
 const UNREGISTERED_HOSTS_PORT = 80;
 
+/** Plans and hosts that stay the same objects while what they are made of does: so their digests and bytes stay, too. */
+export class HostMemo {
+  readonly plans = new IdentityMemo<readonly RoutePlan[]>();
+  readonly domains = new IdentityMemo<ServiceDomains>();
+  readonly hosts = new IdentityMemo<VirtualHostInput>();
+}
+
 /** The virtual hosts; no domain stands in two of them, the first one keeps it. */
-export function sidecarHosts(input: SidecarHostsInput): VirtualHostInput[] {
+export function sidecarHosts(input: SidecarHostsInput, memo = new HostMemo()): VirtualHostInput[] {
   const { port, client } = input;
+  const retries = input.meshRetries ?? NOTHING;
   const onPort = new Map(
     input.services
       .filter((service) => service.ports.some((p) => p.number === port))
@@ -35,15 +45,16 @@ export function sidecarHosts(input: SidecarHostsInput): VirtualHostInput[] {
   for (const virtualService of input.virtualServices) {
     const { services, others } = splitHosts(virtualService, onPort, owners);
     if (services.length === 0 && port !== UNREGISTERED_HOSTS_PORT) continue;
-    const routes = planRoutes(virtualService, {
-      client: { gateway: "mesh", namespace: client.namespace, labels: client.labels, port },
-      isTls: false,
-      meshRetries: input.meshRetries,
-      findService: (hostname) => {
-        const service = onPort.get(hostname);
-        return service && { ports: service.ports.filter((p) => p.number === port) };
-      },
-    });
+    const who = dependsOnClient(virtualService) ? `${client.namespace}|${digestOfObject(client.labels)}` : "";
+    const routes = memo.plans.get([virtualService, retries], `${port}|${who}`, () =>
+      planRoutes(virtualService, {
+        client: { gateway: "mesh", namespace: client.namespace, labels: client.labels, port },
+        isTls: false,
+        meshRetries: input.meshRetries,
+        // A destination without a port means the listener's: here a service has that port or is none.
+        findService: () => undefined,
+      }),
+    );
     if (routes.length === 0) continue;
     const httpServices = services.filter((service) => isHttpOn(service, port));
     if (services.length > 0 && httpServices.length === 0 && port !== UNREGISTERED_HOSTS_PORT) continue;
@@ -55,9 +66,10 @@ export function sidecarHosts(input: SidecarHostsInput): VirtualHostInput[] {
   }
   for (const [hostname, service] of onPort) {
     if (claimed.has(hostname) || !isHttpOn(service, port)) continue;
-    hosts.push({ service, host: hostname, routes: [{ kind: "default", hostname, port, retries: input.meshRetries }] });
+    const routes = memo.plans.get([service, retries], `${port}`, () => [{ kind: "default", hostname, port, retries: input.meshRetries }]);
+    hosts.push({ service, host: hostname, routes });
   }
-  return withDomains(hosts, port, client);
+  return withDomains(hosts, port, client, memo);
 }
 
 function isHttpOn(service: Service, port: number): boolean {
@@ -109,7 +121,9 @@ function withDomains(
   hosts: readonly { readonly service: Service | undefined; readonly host: string; readonly routes: readonly RoutePlan[] }[],
   port: number,
   client: ClientDomain,
+  memo: HostMemo,
 ): VirtualHostInput[] {
+  const home = `.${client.namespace}.svc.${client.domain}`;
   const realNames = new Set(hosts.flatMap(({ service }) => (service ? [service.hostname as string] : [])));
   const names = new Set<string>();
   // "*" is the catch-all of the configuration.
@@ -119,7 +133,11 @@ function withDomains(
     const name = `${domainOfHost(host)}:${port}`;
     if (names.has(name)) continue;
     names.add(name);
-    const { all, derived } = service ? serviceDomains(service, client) : { all: [domainOfHost(host)], derived: new Set<string>() };
+    // Its names are others only in its own namespace.
+    const where = service?.hostname.endsWith(home) ? home : `.svc.${client.domain}`;
+    const { all, derived } = service
+      ? memo.domains.get([service], where, () => serviceDomains(service, client))
+      : { all: [domainOfHost(host)], derived: new Set<string>() };
     const domains = all.filter((domain) => {
       const key = domain.toLowerCase();
       // "foo.com" that is short for foo.com.svc.cluster.local yields to a service that is called foo.com.
@@ -127,7 +145,8 @@ function withDomains(
       taken.add(key);
       return true;
     });
-    if (domains.length > 0) result.push({ name, domains, routes, requireTls: false });
+    if (domains.length > 0)
+      result.push(memo.hosts.get([routes], [name, ...domains].join(), () => ({ name, domains, routes, requireTls: false })));
   }
   return result;
 }
