@@ -6,7 +6,7 @@ import { ChannelRecorder } from "../../../test/kit/channel-recorder.ts";
 import { createTestAuthority } from "../../../test/kit/test-authority.ts";
 import { type Channel, MESH_WATERMARKS, type TlsInfo, type Watermarks } from "../channel.ts";
 import { createChannel, isFastPathAvailable, useFastPath } from "./channel.ts";
-import { leasesInUse } from "./read-buffers.ts";
+import { LEASES_MAX, leasesInUse } from "./read-buffers.ts";
 
 interface Ends {
   readonly left: net.Socket;
@@ -365,6 +365,41 @@ test("a socket that is gone already closes in a later turn", async () => {
   await left.until("close", (l) => l.closes > 0);
   assert.equal(left.channel.isOpen, false);
   ends.right.destroy();
+});
+
+test("connections that stand idle with a private buffer give it to one that streams; none holds more than there are", async () => {
+  const pairs: {
+    readonly left: ChannelRecorder;
+    readonly relay: Relay;
+    readonly out: ChannelRecorder;
+    readonly reader: ChannelRecorder;
+  }[] = [];
+  const bulk = pattern(400_000);
+  const send = async (pair: (typeof pairs)[number]): Promise<void> => {
+    const before = pair.reader.bytes.length;
+    pair.left.channel.writeBytes(bulk);
+    await pair.reader.until("bulk", (reader) => reader.bytes.length === before + bulk.length);
+    assert.ok(pair.reader.bytes.subarray(before).equals(bulk));
+    pair.reader.bytes = Buffer.alloc(0);
+  };
+  for (let i = 0; i < LEASES_MAX + 6; i++) {
+    const [from, to] = [await tcpEnds(), await tcpEnds()];
+    const relay = new Relay(channelOf(from.right, undefined));
+    const out = new ChannelRecorder(channelOf(to.left, undefined));
+    relay.to = out.channel;
+    out.onDrain = () => relay.channel.resume();
+    pairs.push({
+      left: new ChannelRecorder(channelOf(from.left, undefined)),
+      relay,
+      out,
+      reader: new ChannelRecorder(channelOf(to.right, undefined)),
+    });
+  }
+  for (const pair of pairs) await send(pair);
+  assert.ok(leasesInUse() <= LEASES_MAX);
+  for (const pair of pairs.toReversed()) await send(pair);
+  for (const { left, relay, out, reader } of pairs) for (const end of [left, relay, out, reader]) end.channel.destroy();
+  await new Promise((resolve) => setTimeout(resolve, 20));
 });
 
 after(() => assert.equal(leasesInUse(), 0, "a private read buffer was not given back"));

@@ -15,11 +15,18 @@ import {
 import { LEASE_BYTES, type Lease, sharedReadBuffer, takeLease } from "./read-buffers.ts";
 import { releaseAll, SocketChannel, type SocketChannelOptions } from "./socket-channel.ts";
 
-/** A read below this ends a stream of much data: the connection goes back to the shared buffer. */
-const SMALL_READ_BYTES = 8 * 1024;
+/** A read below this ends a stream of much data: the connection goes back to the shared buffer. TLS reads are records. */
+const SMALL_READ_BYTES = 32 * 1024;
+const SMALL_RECORD_BYTES = 16 * 1024;
 /** Room that a TLS record needs, with some over: its 16 KiB come in one piece. */
 const RECORD_BYTES = 20 * 1024;
 const UV_EOF = -4095;
+/** Reads of this thread without one of a connection's own, after which its private buffer may be taken from it. */
+const IDLE_READS = 10_000;
+
+/** Connections that read into private buffers. */
+const lessees = new Set<HandleChannel>();
+let readsOfThread = 0;
 
 /** Requests of writes that were done at once are used again. */
 let spareRequest: WriteRequest | undefined;
@@ -34,6 +41,7 @@ export class HandleChannel extends SocketChannel implements ReadOwner, WriteOwne
   /** The private buffer that is read into; undefined for the shared one. */
   #lease: Lease | undefined;
   #leaseStart = 0;
+  #leaseReadAt = 0;
   /** Keeps the buffer that the handle reads into reachable: it is a part of `readBuffer`. */
   #target: Buffer;
   /** What the socket's stream had read before. */
@@ -69,6 +77,7 @@ export class HandleChannel extends SocketChannel implements ReadOwner, WriteOwne
       this.#keepForLater(count);
       return undefined;
     }
+    readsOfThread += 1;
     const lease = this.#lease;
     if (lease === undefined) {
       this.#deliverFrom(this.#target, undefined, 0, count);
@@ -78,7 +87,8 @@ export class HandleChannel extends SocketChannel implements ReadOwner, WriteOwne
     const end = start + count;
     this.#deliverFrom(lease.buffer, lease, start, end);
     if (this.#lease !== lease) return undefined; // Gone meanwhile.
-    if (count < SMALL_READ_BYTES) {
+    this.#leaseReadAt = readsOfThread;
+    if (count < (this.isTls ? SMALL_RECORD_BYTES : SMALL_READ_BYTES)) {
       this.#dropLease();
       return this.#readIntoShared();
     }
@@ -156,15 +166,27 @@ export class HandleChannel extends SocketChannel implements ReadOwner, WriteOwne
   }
 
   #moveToLease(): Buffer | undefined {
-    const lease = takeLease();
+    const lease = takeLease() ?? (reclaimLease() ? takeLease() : undefined);
     if (lease === undefined) return undefined;
     this.#lease = lease;
+    this.#leaseReadAt = readsOfThread;
+    lessees.add(this);
     return this.#readInto(lease, 0);
   }
 
   #dropLease(): void {
-    this.#lease?.release();
+    if (this.#lease === undefined) return;
+    this.#lease.release();
     this.#lease = undefined;
+    lessees.delete(this);
+  }
+
+  /** Gives the private buffer back if the connection has long read nothing. Each time costs Node a small object more, so it is rare. */
+  giveBackIfIdle(): boolean {
+    if (this.#lease === undefined || readsOfThread - this.#leaseReadAt < IDLE_READS) return false;
+    this.#dropLease();
+    this.#handle.useUserBuffer(this.#readIntoShared());
+    return true;
   }
 
   #readInto(lease: Lease, start: number): Buffer {
@@ -207,6 +229,12 @@ export class HandleChannel extends SocketChannel implements ReadOwner, WriteOwne
   #endUnlessPaused(): void {
     if (!this.isPaused) this.ended();
   }
+}
+
+/** Takes a private buffer from a connection that stands idle with one. */
+function reclaimLease(): boolean {
+  for (const lessee of lessees) if (lessee.giveBackIfIdle()) return true;
+  return false;
 }
 
 function takeRequest(): WriteRequest {
