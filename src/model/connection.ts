@@ -22,6 +22,8 @@ export interface TlsInfo {
 export interface PeerCertificate {
   readonly uriSans: readonly string[];
   readonly dnsSans: readonly string[];
+  /** Addresses, IPv4 as "192.0.2.1", IPv6 as RFC 5952 writes it. Absent where there is none. */
+  readonly ipSans?: readonly string[] | undefined;
   /** Envoy's form of the subject: RFC 2253, "" when empty. */
   readonly subject: string;
   /** SHA-256 of the DER, lower-case hex: the Hash of x-forwarded-client-cert. */

@@ -28,6 +28,15 @@ test("names, subject, hash and validity are read from the DER", async () => {
   });
 });
 
+test("addresses are read as the text that config has for them", () => {
+  const address = (...bytes: number[]): number[] => [0x87, bytes.length, ...bytes];
+  const v4 = address(192, 0, 2, 1);
+  const v6 = address(0x20, 1, 0xd, 0xb8, ...Array<number>(11).fill(0), 1);
+  const names = Buffer.from([0x30, v4.length + v6.length, ...v4, ...v6]);
+  assert.deepEqual(parseCertificate(certificateWith(names)).ipSans, ["192.0.2.1", "2001:db8::1"]);
+  assert.throws(() => parseCertificate(certificateWith(Buffer.from([0x30, 5, ...address(1, 2, 3)]))), /neither 4 nor 16 bytes/);
+});
+
 test("a comma and a prefix inside a name do not make it two", async () => {
   const { chainPem } = await authority.issue({ uris: ["spiffe://cluster.local/ns/a/sa/b,URI:spiffe://cluster.local/ns/a/sa/admin"] });
   assert.deepEqual(parseCertificate(derOf(chainPem)).uriSans, [
@@ -72,3 +81,25 @@ test("no prefix of a certificate, no byte after it and no mangled length is take
     }
   }
 });
+
+/** As much of a certificate as is read of one, with these names (DER of GeneralNames). */
+function certificateWith(names: Buffer): Buffer {
+  const wrap = (tag: number, ...parts: Buffer[]): Buffer => {
+    const body = Buffer.concat(parts);
+    return Buffer.concat([Buffer.from(body.length < 128 ? [tag, body.length] : [tag, 0x81, body.length]), body]);
+  };
+  const time = wrap(0x17, Buffer.from("260102030405Z"));
+  const extension = wrap(0x30, wrap(0x06, Buffer.from("551d11", "hex")), wrap(0x04, names));
+  const empty = wrap(0x30);
+  const tbs = wrap(
+    0x30,
+    wrap(0x02, Buffer.from([1])),
+    empty,
+    empty,
+    wrap(0x30, time, time),
+    empty,
+    empty,
+    wrap(0xa3, wrap(0x30, extension)),
+  );
+  return wrap(0x30, tbs, empty, wrap(0x03, Buffer.from([0])));
+}

@@ -15,6 +15,7 @@ const VERSION = 0xa0;
 const EXTENSIONS = 0xa3;
 const SAN_DNS = 0x82;
 const SAN_URI = 0x86;
+const SAN_IP = 0x87;
 const OID_SUBJECT_ALT_NAME = "551d11";
 /** More names than this in one certificate are refused. */
 const NAMES_MAX = 1000;
@@ -52,7 +53,7 @@ export function parseCertificate(der: Uint8Array): ParsedCertificate {
   validity.finish();
   const subject = formatSubject(tbs.enter(TAG.sequence));
   tbs.next(); // subjectPublicKeyInfo
-  const names: { uri: string[]; dns: string[] } = { uri: [], dns: [] };
+  const names: Names = { uri: [], dns: [], ip: [] };
   let seen = false;
   while (!tbs.isDone) {
     if (tbs.peekTag() !== EXTENSIONS) {
@@ -75,6 +76,7 @@ export function parseCertificate(der: Uint8Array): ParsedCertificate {
   return {
     uriSans: names.uri,
     dnsSans: names.dns,
+    ...(names.ip.length > 0 ? { ipSans: names.ip } : {}),
     subject,
     sha256: createHash("sha256").update(bytes).digest("hex"),
     notBeforeMs,
@@ -82,16 +84,30 @@ export function parseCertificate(der: Uint8Array): ParsedCertificate {
   };
 }
 
-function readNames(list: DerReader, into: { uri: string[]; dns: string[] }): void {
+interface Names {
+  readonly uri: string[];
+  readonly dns: string[];
+  readonly ip: string[];
+}
+
+function readNames(list: DerReader, into: Names): void {
   for (let count = 0; !list.isDone; count++) {
     if (count === NAMES_MAX) throw new Error(`the certificate has more than ${NAMES_MAX} names`);
     const { tag, body } = list.next();
+    if (tag === SAN_IP) into.ip.push(addressOf(body));
     if (tag !== SAN_URI && tag !== SAN_DNS) continue;
     // IA5String without controls and blanks: a NUL has cut names short elsewhere.
     for (const byte of body) if (byte <= 0x20 || byte >= 0x7f) throw new Error("a name in the certificate holds bytes that no name has");
     if (body.length === 0) throw new Error("a name in the certificate is empty");
     (tag === SAN_URI ? into.uri : into.dns).push(body.toString("latin1"));
   }
+}
+
+function addressOf(body: Buffer): string {
+  if (body.length === 4) return body.join(".");
+  if (body.length !== 16) throw new Error("an address in the certificate has neither 4 nor 16 bytes");
+  const groups = Array.from({ length: 8 }, (_, i) => body.readUInt16BE(i * 2).toString(16));
+  return new URL(`http://[${groups.join(":")}]`).hostname.slice(1, -1);
 }
 
 /** Envoy's form: RFC 2253, last part first, as OpenSSL prints it with XN_FLAG_RFC2253. */

@@ -413,7 +413,7 @@ export class Cluster implements UpstreamCluster {
 
 /** What is offered where the config names no protocols. Source: Envoy offers those of the codec it will use. */
 function defaultAlpn(wanted: "http/1.1" | "h2" | "any" | undefined): readonly string[] {
-  return wanted === "any" ? ["h2", "http/1.1"] : wanted === "h2" ? ["h2"] : [];
+  return wanted === "any" ? ["h2", "http/1.1"] : wanted === undefined ? [] : [wanted];
 }
 
 const PASSTHROUGH: Omit<HostUpdate, "address"> = {

@@ -271,8 +271,10 @@ function compileTyped({ sanType, matcher }: SubjectAltNameMatcher): (peer: PeerC
       const wanted = pattern.value.toLowerCase();
       return (peer) => peer.dnsSans.some((name) => isDnsMatch(name.toLowerCase(), wanted));
     }
+    case SanType.IP_ADDRESS:
+      return (peer) => peer.ipSans?.some(matches) ?? false;
     default:
-      throw new ConfigRefused(`match_typed_subject_alt_names: san_type ${sanType} is not supported: URI and DNS are`);
+      throw new ConfigRefused(`match_typed_subject_alt_names: san_type ${sanType} is not supported: URI, DNS and IP_ADDRESS are`);
   }
 }
 
