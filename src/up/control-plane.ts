@@ -9,6 +9,8 @@ import { isHttpReady, waitFor } from "./readiness.ts";
 import { Supervised } from "./supervise.ts";
 
 const START_MS_MAX = 30_000;
+/** What the shelter of the control plane says before it becomes the control plane. */
+const SHELTERED = "mounted";
 const STOP_GRACE_MS = 3000;
 
 /** The control plane's process. */
@@ -16,7 +18,7 @@ export class ControlPlane {
   readonly #context: InsideContext;
   readonly #secrets: { readonly root: AuthorityFiles; readonly jwtRule: string };
   #process: Supervised | undefined;
-  #said: string[] = [];
+  #said: { readonly stream: "out" | "err"; readonly line: string }[] = [];
 
   constructor(context: InsideContext, secrets: { readonly root: AuthorityFiles; readonly jwtRule: string }) {
     this.#context = context;
@@ -39,8 +41,9 @@ export class ControlPlane {
       start: () => this.#spawn(),
       signal: (child, signal) => ground.signal(child, signal),
       onLine: (stream, line) => {
-        if (!isUp) this.#said.push(line);
-        say({ event: "log", from: "control-plane", stream, line });
+        if (line === SHELTERED) return;
+        if (isUp) say({ event: "log", from: "control-plane", stream, line });
+        else this.#said.push({ stream, line });
       },
       onExit: (detail, restartMs) => {
         hasEnded = true;
@@ -53,13 +56,13 @@ export class ControlPlane {
       () => isHttpReady(`http://${this.#context.ground.controlPlane.monitoring}/ready`),
       () => hasEnded,
     );
-    if (isUp) return;
+    const said = this.#said.splice(0);
+    if (isUp) {
+      for (const { stream, line } of said) say({ event: "log", from: "control-plane", stream, line });
+      return;
+    }
     await this.#process.stop(0);
-    const problems = this.#said
-      .filter((line) => line.trim() !== "")
-      .slice(-20)
-      .join("\n");
-    throw new UserError(problems || "the control plane did not start", { hint: "Mend the config named above, then start again." });
+    throw new UserError(failureOf(said.map(({ line }) => line)) || "the control plane did not start", { hint: "Mend what is named above, then start again." });
   }
 
   async stop(): Promise<void> {
@@ -114,4 +117,13 @@ function readProgress(answer: unknown): { push: PushReport | undefined; problems
   if (typeof answer !== "object" || answer === null) throw new Error("pushz is no object");
   const { push, problems } = answer as { push?: PushReport; problems?: readonly string[] };
   return { push, problems: problems ?? [] };
+}
+
+/** What the control plane's own error report says, without its frame: "error:" in front and the hint behind, which are this process's to give. */
+function failureOf(lines: readonly string[]): string {
+  return lines
+    .filter((line) => line.trim() !== "" && !/^\s*→/.test(line))
+    .slice(-20)
+    .map((line) => line.replace(/^error: /, ""))
+    .join("\n");
 }

@@ -110,7 +110,7 @@ export class Discovery implements ClientSource {
     const client = createXdsClient({
       openChannel: () =>
         createGrpcChannel({
-          network: { dialer: clusterDialer(network, () => cluster(clusterName)), resolver: network.resolver },
+          network: { dialer: clusterDialer(network, clock, () => cluster(clusterName)), resolver: network.resolver },
           // The dialer chooses the host anew for each connection; this address is never dialled.
           target: { host: "/cluster", port: 0 },
           authority: authority || clusterName,
@@ -131,28 +131,31 @@ export class Discovery implements ClientSource {
   }
 }
 
-/** Dials hosts of a cluster with its TLS and its mark. */
-function clusterDialer(network: Network, find: () => Cluster | undefined): Dialer {
+/** How often a cluster is looked at that has no host, or not its certificate yet. */
+const CLUSTER_POLL_MS = 20;
+
+/** Dials hosts of a cluster with its TLS and its mark. Waits, as long as a connect may take, for a cluster that is not ready: at start its certificate is on its way. */
+function clusterDialer(network: Network, clock: Clock, find: () => Cluster | undefined): Dialer {
   return {
     dial(options, handler) {
-      const cluster = find();
-      const host = cluster?.chooseHost({
-        originalDestination: undefined,
-        triedHosts: undefined,
-        hash: undefined,
-        metadataMatch: undefined,
-      });
-      const dial = cluster && host ? cluster.dialOptionsFor(host) : "the cluster of the xDS server is missing or has no host";
-      if (typeof dial !== "string") return network.dialer.dial({ ...dial, watermarks: options.watermarks ?? dial.watermarks }, handler);
-      let isCancelled = false;
-      queueMicrotask(() => {
-        if (!isCancelled) handler.onFail({ code: undefined, message: dial, phase: "connect" });
-      });
-      return {
-        cancel() {
-          isCancelled = true;
-        },
+      const untilMs = clock.monotonicMs() + options.timeoutMs;
+      let pending: { cancel(): void };
+      const attempt = (): void => {
+        const cluster = find();
+        const host = cluster?.chooseHost({
+          originalDestination: undefined,
+          triedHosts: undefined,
+          hash: undefined,
+          metadataMatch: undefined,
+        });
+        const dial = cluster && host ? cluster.dialOptionsFor(host) : "the cluster of the xDS server is missing or has no host";
+        if (typeof dial !== "string")
+          pending = network.dialer.dial({ ...dial, watermarks: options.watermarks ?? dial.watermarks }, handler);
+        else if (clock.monotonicMs() < untilMs) pending = clock.after(CLUSTER_POLL_MS, attempt);
+        else pending = clock.after(0, () => handler.onFail({ code: undefined, message: dial, phase: "connect" }));
       };
+      attempt();
+      return { cancel: () => pending.cancel() };
     },
   };
 }
