@@ -175,6 +175,7 @@ export class ProxyServer {
       unknownFields: flags.rejectUnknownDynamicFields ? "reject" : flags.ignoreUnknownDynamicFields ? "ignore" : "warn",
     });
     clusters.endpointSource = xds;
+    routes.onApplied(() => xds.onRoutes());
     secrets.fetcher = (name, source) => xds.fetchSecret(name, source);
     this.clusters = clusters;
     this.listeners = listeners;

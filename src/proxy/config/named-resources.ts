@@ -28,6 +28,8 @@ export interface NamedResourcesOptions<T> {
   /** Throws with everything that is wrong. */
   readonly read: (bytes: Uint8Array, name: string, version: string) => T;
   readonly clock: Clock;
+  /** A response was gone through, good or not. */
+  readonly onApplied?: () => void;
 }
 
 interface Entry<T> {
@@ -101,6 +103,7 @@ export class NamedResources<T> implements XdsSubscriber {
       entry.known = known;
       for (const watcher of [...entry.watchers]) watcher(known.value);
     }
+    this.#options.onApplied?.();
     if (violations.length === 0) return undefined;
     return violations.join("; ");
   }

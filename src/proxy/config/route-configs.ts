@@ -45,6 +45,7 @@ export interface RouteConfigsOptions {
 export class RouteConfigs implements RouteWaiter {
   readonly #options: RouteConfigsOptions;
   readonly #hubs = new Map<XdsClient, Hub>();
+  readonly #onApplied: (() => void)[] = [];
 
   constructor(options: RouteConfigsOptions) {
     this.#options = options;
@@ -53,6 +54,11 @@ export class RouteConfigs implements RouteWaiter {
   /** Calls back at once when the routes are known, then at each change, until closed. Throws ConfigRefused. */
   watch(reference: RouteReference, onRoutes: (routes: CurrentRoutes) => void): { close(): void } {
     return this.#hubOf(reference.source).watch(reference.name, onRoutes);
+  }
+
+  /** Calls back after each response of routes or virtual hosts. */
+  onApplied(listener: () => void): void {
+    this.#onApplied.push(listener);
   }
 
   onceKnown(routes: readonly RouteReference[], done: () => void): { cancel(): void } {
@@ -116,7 +122,9 @@ export class RouteConfigs implements RouteWaiter {
     const client = this.#options.discovery.clientOf(source, RDS);
     let hub = this.#hubs.get(client);
     if (!hub) {
-      hub = new Hub(client, this.#options);
+      hub = new Hub(client, this.#options, () => {
+        for (const listener of this.#onApplied) listener();
+      });
       this.#hubs.set(client, hub);
     }
     return hub;
@@ -129,13 +137,15 @@ class Hub {
   readonly virtualHosts: VirtualHosts;
   readonly #watchers = new Map<string, Set<() => void>>();
 
-  constructor(client: XdsClient, options: RouteConfigsOptions) {
-    this.virtualHosts = new VirtualHosts(options, (name) => {
-      for (const tell of [...(this.#watchers.get(name) ?? [])]) tell();
+  constructor(client: XdsClient, options: RouteConfigsOptions, onApplied: () => void) {
+    this.virtualHosts = new VirtualHosts(options, (names) => {
+      for (const name of names) for (const tell of [...(this.#watchers.get(name) ?? [])]) tell();
+      onApplied();
     });
     this.routes = new NamedResources(client, {
       typeUrl: TypeUrl.route,
       clock: options.clock,
+      onApplied,
       read: (bytes) => {
         const config = fromBinary(RouteConfigurationSchema, bytes);
         const violations = [...options.validate(config)];
@@ -181,12 +191,12 @@ class Hub {
 /** Virtual hosts by route configuration. Resources are named ROUTE-CONFIGURATION/HOST. */
 class VirtualHosts implements XdsSubscriber {
   readonly #options: RouteConfigsOptions;
-  readonly #onChange: (routeName: string) => void;
+  readonly #onChange: (routeNames: ReadonlySet<string>) => void;
   readonly #byRoute = new Map<string, Map<string, VirtualHost>>();
   readonly #followed = new Set<string>();
   #isSubscribed = false;
 
-  constructor(options: RouteConfigsOptions, onChange: (routeName: string) => void) {
+  constructor(options: RouteConfigsOptions, onChange: (routeNames: ReadonlySet<string>) => void) {
     this.#options = options;
     this.#onChange = onChange;
   }
@@ -249,7 +259,7 @@ class VirtualHosts implements XdsSubscriber {
         changed.add(routeName);
       }
     }
-    for (const routeName of changed) this.#onChange(routeName);
+    this.#onChange(changed);
     return undefined;
   }
 

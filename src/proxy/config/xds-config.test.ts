@@ -184,14 +184,31 @@ test("one bad cluster refuses the response by name, the good one serves, the las
 });
 
 test("state of the world: clusters that are left out go, one that was refused stays", async () => {
-  const { client, clusters } = setUp();
+  const { client, clusters, clock } = setUp();
   client.send(TypeUrl.cluster, [eds("a"), eds("b")], { isFullState: true });
   client.send(TypeUrl.endpoint, [endpoints("a", "10.0.0.2"), endpoints("b", "10.0.0.3")]);
   await settle();
   client.send(TypeUrl.cluster, [eds("a", { connect_timeout: "0s" })], { isFullState: true });
   await settle();
+  assert.deepEqual(clusters.names, ["a", "b"], "it serves until routes have come");
+  await clock.advance(1000);
   assert.deepEqual(clusters.names, ["a"]);
   assert.deepEqual(client.names(TypeUrl.endpoint), ["a"], "the endpoints of one that went are not asked for any more");
+});
+
+test("a cluster that is taken away goes as soon as routes have come, and stays when it comes back before", async () => {
+  const { client, clusters, xds, clock } = setUp();
+  client.send(TypeUrl.cluster, [eds("a"), eds("b")]);
+  client.send(TypeUrl.endpoint, [endpoints("a", "10.0.0.2"), endpoints("b", "10.0.0.3")]);
+  await settle();
+  const b = clusters.get("b");
+  client.send(TypeUrl.cluster, [], { removed: ["a", "b"] });
+  assert.deepEqual(hostsOf(clusters, "a"), ["10.0.0.2"]);
+  client.send(TypeUrl.cluster, [eds("b")]);
+  xds.onRoutes();
+  assert.deepEqual(clusters.names, ["b"]);
+  await clock.advance(2000);
+  assert.equal(clusters.get("b"), b);
 });
 
 test("endpoints that cannot be used are refused, and the last good ones stay", async () => {

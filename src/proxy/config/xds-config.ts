@@ -33,6 +33,11 @@ import type { TlsConfig } from "./tls-config.ts";
 
 /** Source: ConfigSource.initial_fetch_timeout. */
 const INITIAL_FETCH_TIMEOUT_MS = 15_000;
+/**
+ * A cluster that the server took away serves on until routes have come, or for so long: whoever removes it first (a server that
+ * was started anew cannot know what its clients still use) would cut what goes there in between.
+ */
+const REMOVAL_GRACE_MS = 1000;
 
 /** What the config takes from outside. */
 export interface XdsConfigOptions {
@@ -55,6 +60,8 @@ export class XdsConfig implements EndpointSource {
   readonly #refusals = { clusters: new Map<string, Refusal>(), listeners: new Map<string, Refusal>() };
   readonly #versions = { clusters: "", listeners: "" };
   readonly #warned = new Set<string>();
+  /** Clusters that are to go. */
+  readonly #leaving = new Map<string, Timer>();
 
   constructor(options: XdsConfigOptions) {
     this.#options = options;
@@ -181,7 +188,8 @@ export class XdsConfig implements EndpointSource {
           .filter(({ isStatic, cluster }) => !isStatic && !named.has(cluster.name))
           .map(({ cluster }) => cluster.name)
       : update.removed;
-    for (const name of gone) clusters.remove(name);
+    for (const name of named) this.#stay(name);
+    for (const name of gone) this.#leave(name);
     if (good.length > 0 || update.resources.length === 0) this.#versions.clusters = update.version;
     return violations.finish();
   }
@@ -225,6 +233,33 @@ export class XdsConfig implements EndpointSource {
     for (const name of gone) listeners.remove(name);
     if (good.length > 0 || update.resources.length === 0) this.#versions.listeners = update.version;
     return violations.finish();
+  }
+
+  /** New routes took effect: no request goes to a cluster that is to leave any more. */
+  onRoutes(): void {
+    for (const name of [...this.#leaving.keys()]) {
+      this.#stay(name);
+      this.#options.clusters.remove(name);
+    }
+  }
+
+  #leave(name: string): void {
+    const { clusters, clock } = this.#options;
+    if (this.#leaving.has(name)) return;
+    if (!clusters.get(name)) clusters.remove(name);
+    else
+      this.#leaving.set(
+        name,
+        clock.after(REMOVAL_GRACE_MS, () => {
+          this.#leaving.delete(name);
+          clusters.remove(name);
+        }),
+      );
+  }
+
+  #stay(name: string): void {
+    this.#leaving.get(name)?.cancel();
+    this.#leaving.delete(name);
   }
 
   #sourceFlaws({ config }: ReadCluster): string[] {
