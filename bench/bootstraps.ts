@@ -17,7 +17,12 @@ const address = (port: number): Json => ({ socket_address: { address: "127.0.0.1
 const spiffe = (name: string): string => `spiffe://cluster.local/ns/default/sa/${name}`;
 const ROUTER = { name: "envoy.filters.http.router", typed_config: { "@type": type("extensions.filters.http.router.v3.Router") } };
 const RETRY = { retry_on: "connect-failure,refused-stream,unavailable,cancelled", num_retries: 2 };
-const ACCESS_LOG = [{ name: "envoy.access_loggers.file", typed_config: { "@type": type("extensions.access_loggers.file.v3.FileAccessLog"), path: "/dev/null" } }];
+const ACCESS_LOG = [
+  {
+    name: "envoy.access_loggers.file",
+    typed_config: { "@type": type("extensions.access_loggers.file.v3.FileAccessLog"), path: "/dev/null" },
+  },
+];
 const RBAC = {
   name: "envoy.filters.http.rbac",
   typed_config: {
@@ -34,21 +39,33 @@ const RBAC = {
   },
 };
 
-function http(name: string, cluster: string, extra: { readonly route?: Json; readonly filters?: readonly Json[]; readonly manager?: Json } = {}): Json {
+function http(
+  name: string,
+  cluster: string,
+  extra: { readonly route?: Json; readonly filters?: readonly Json[]; readonly manager?: Json } = {},
+): Json {
   return {
     name: "envoy.filters.network.http_connection_manager",
     typed_config: {
       "@type": type("extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"),
       stat_prefix: name,
       ...extra.manager,
-      route_config: { name, virtual_hosts: [{ name: "all", domains: ["*"], routes: [{ match: { prefix: "/" }, route: { cluster, timeout: "0s", ...extra.route } }] }] },
+      route_config: {
+        name,
+        virtual_hosts: [
+          { name: "all", domains: ["*"], routes: [{ match: { prefix: "/" }, route: { cluster, timeout: "0s", ...extra.route } }] },
+        ],
+      },
       http_filters: [...(extra.filters ?? []), ROUTER],
     },
   };
 }
 
 function tcp(name: string, cluster: string): Json {
-  return { name: "envoy.filters.network.tcp_proxy", typed_config: { "@type": type("extensions.filters.network.tcp_proxy.v3.TcpProxy"), stat_prefix: name, cluster } };
+  return {
+    name: "envoy.filters.network.tcp_proxy",
+    typed_config: { "@type": type("extensions.filters.network.tcp_proxy.v3.TcpProxy"), stat_prefix: name, cluster },
+  };
 }
 
 function listener(name: string, port: number, filter: Json, tls?: Json): Json {
@@ -78,12 +95,23 @@ function tls(places: Places, side: "client" | "server"): Json {
   const common = {
     alpn_protocols: ["http/1.1"],
     tls_params: { tls_minimum_protocol_version: "TLSv1_2", tls_maximum_protocol_version: "TLSv1_3" },
-    tls_certificates: [{ certificate_chain: { filename: `${places.certificates}/${own}.pem` }, private_key: { filename: `${places.certificates}/${own}.key` } }],
-    validation_context: { trusted_ca: { filename: `${places.certificates}/ca.pem` }, match_typed_subject_alt_names: [{ san_type: "URI", matcher: peer }] },
+    tls_certificates: [
+      {
+        certificate_chain: { filename: `${places.certificates}/${own}.pem` },
+        private_key: { filename: `${places.certificates}/${own}.key` },
+      },
+    ],
+    validation_context: {
+      trusted_ca: { filename: `${places.certificates}/ca.pem` },
+      match_typed_subject_alt_names: [{ san_type: "URI", matcher: peer }],
+    },
   };
   const context = side === "client" ? { sni: "outbound_.80_._.b.default.svc.cluster.local" } : { require_client_certificate: true };
   const message = side === "client" ? "UpstreamTlsContext" : "DownstreamTlsContext";
-  return { name: "envoy.transport_sockets.tls", typed_config: { "@type": type(`extensions.transport_sockets.tls.v3.${message}`), ...context, common_tls_context: common } };
+  return {
+    name: "envoy.transport_sockets.tls",
+    typed_config: { "@type": type(`extensions.transport_sockets.tls.v3.${message}`), ...context, common_tls_context: common },
+  };
 }
 
 function bootstrap(admin: number, listeners: readonly Json[], clusters: readonly Json[]): Json {
@@ -100,14 +128,25 @@ export const BOOTSTRAPS: Readonly<Record<string, (places: Places) => readonly Js
   "h2-h2": (p) => [bootstrap(p.admin, [listener("in", p.listen, http("in", "app"))], [cluster("app", p.backend, { http2: true })])],
   "tcp-echo": (p) => [bootstrap(p.admin, [listener("in", p.listen, tcp("in", "app"))], [cluster("app", p.backend)])],
   "h1-mtls-pair": (p) => [
-    bootstrap(p.admin, [listener("out", p.listen, http("out", "server", { route: { retry_policy: RETRY }, manager: { access_log: ACCESS_LOG } }))], [cluster("server", p.between, { tls: tls(p, "client") })]),
+    bootstrap(
+      p.admin,
+      [listener("out", p.listen, http("out", "server", { route: { retry_policy: RETRY }, manager: { access_log: ACCESS_LOG } }))],
+      [cluster("server", p.between, { tls: tls(p, "client") })],
+    ),
     bootstrap(
       p.admin + 1,
       [
         listener(
           "in",
           p.between,
-          http("in", "app", { filters: [RBAC], manager: { access_log: ACCESS_LOG, forward_client_cert_details: "APPEND_FORWARD", set_current_client_cert_details: { uri: true, subject: true } } }),
+          http("in", "app", {
+            filters: [RBAC],
+            manager: {
+              access_log: ACCESS_LOG,
+              forward_client_cert_details: "APPEND_FORWARD",
+              set_current_client_cert_details: { uri: true, subject: true },
+            },
+          }),
           tls(p, "server"),
         ),
       ],

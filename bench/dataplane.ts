@@ -9,8 +9,8 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { table } from "../src/cli/terminal.ts";
 import { installDebian, installEnvoy } from "../scripts/tools.ts";
+import { table } from "../src/cli/terminal.ts";
 import { BOOTSTRAPS, type Places } from "./bootstraps.ts";
 import { cpuMicros, processTree, residentMb } from "./processes.ts";
 
@@ -28,7 +28,9 @@ const { values: options } = parseArgs({
 const names = options.scenario.split(",");
 const unknown = names.find((name) => !SCENARIOS.includes(name));
 if (options.help || unknown) {
-  console.log(`${unknown ? `no scenario is called ${unknown}\n` : ""}usage: npm run bench -- [--scenario NAME[,NAME]] [--subject lateen|envoy|COMMAND] [--pairs N] [--secs N]\nscenarios: ${SCENARIOS.join(" ")}`);
+  console.log(
+    `${unknown ? `no scenario is called ${unknown}\n` : ""}usage: npm run bench -- [--scenario NAME[,NAME]] [--subject lateen|envoy|COMMAND] [--pairs N] [--secs N]\nscenarios: ${SCENARIOS.join(" ")}`,
+  );
   process.exit(options.help ? 0 : 2);
 }
 
@@ -58,7 +60,12 @@ interface Running {
   readonly port: number;
 }
 
-const command = options.subject === "lateen" ? [join(ROOT, "bin/lateen"), "proxy"] : options.subject === "envoy" ? [ENVOY, "-l", "off"] : options.subject.split(" ");
+const command =
+  options.subject === "lateen"
+    ? [join(ROOT, "bin/lateen"), "proxy"]
+    : options.subject === "envoy"
+      ? [ENVOY, "-l", "off"]
+      : options.subject.split(" ");
 const subjects: readonly [Subject, Subject] = [
   { name: options.subject, command },
   { name: "envoy", command: [ENVOY, "-l", "off"] },
@@ -85,14 +92,27 @@ async function measureLoad(name: string): Promise<string[][]> {
       const pids = one.children.flatMap((child) => processTree(child.pid ?? 0));
       const before = cpuMicros(pids);
       const { requests, errors, seconds } = load(name, one.port, Number(options.secs));
-      runs[i]?.push({ cpu: (cpuMicros(pids) - before) / requests, rate: requests / seconds, errors, memory: residentMb(pids) / one.children.length });
+      runs[i]?.push({
+        cpu: (cpuMicros(pids) - before) / requests,
+        rate: requests / seconds,
+        errors,
+        memory: residentMb(pids) / one.children.length,
+      });
     }
   }
   for (const one of both) await stop(one);
   return both.map((one, i) => {
     const mine = runs[i] ?? [];
     const ratios = mine.map(({ cpu }, pair) => cpu / (runs[1]?.[pair]?.cpu ?? Number.NaN));
-    return [name, one.subject.name, median(mine.map(({ cpu }) => cpu)).toFixed(1), median(ratios).toFixed(2), median(mine.map(({ rate }) => rate)).toFixed(0), median(mine.map(({ memory }) => memory)).toFixed(0), String(mine.reduce((sum, { errors }) => sum + errors, 0))];
+    return [
+      name,
+      one.subject.name,
+      median(mine.map(({ cpu }) => cpu)).toFixed(1),
+      median(ratios).toFixed(2),
+      median(mine.map(({ rate }) => rate)).toFixed(0),
+      median(mine.map(({ memory }) => memory)).toFixed(0),
+      String(mine.reduce((sum, { errors }) => sum + errors, 0)),
+    ];
   });
 }
 
@@ -127,7 +147,10 @@ async function start(name: string, subject: Subject): Promise<Running> {
   });
   for (let i = 0; ; i++) {
     if ((await get(listen)) === 200 || (name === "h2-h2" && i > 10)) break;
-    if (i > 300) throw new Error(`${subject.name} does not answer in ${name}:\n${children.map(({ log }) => readFileSync(log, "utf8").slice(-2000)).join("\n")}`);
+    if (i > 300)
+      throw new Error(
+        `${subject.name} does not answer in ${name}:\n${children.map(({ log }) => readFileSync(log, "utf8").slice(-2000)).join("\n")}`,
+      );
     await sleep(30);
   }
   return { subject, children: children.map(({ child }) => child), port: listen };
@@ -160,7 +183,12 @@ function load(name: string, port: number, seconds: number): { requests: number; 
 
 function get(port: number): Promise<number> {
   return new Promise((resolve) => {
-    const request = http.get({ host: "127.0.0.1", port, agent: false, timeout: 2000 }, (answer) => answer.resume().on("end", () => resolve(answer.statusCode ?? 0)).on("error", () => resolve(0)));
+    const request = http.get({ host: "127.0.0.1", port, agent: false, timeout: 2000 }, (answer) =>
+      answer
+        .resume()
+        .on("end", () => resolve(answer.statusCode ?? 0))
+        .on("error", () => resolve(0)),
+    );
     request.on("timeout", () => request.destroy()).on("error", () => resolve(0));
   });
 }
@@ -169,12 +197,17 @@ function get(port: number): Promise<number> {
 async function startBackends(): Promise<{ h1: number; h2: number }> {
   if (process.env["BENCH_BACKENDS"]) {
     const [h1 = 0, h2 = 0] = process.env["BENCH_BACKENDS"].split(",").map(Number);
-    http.createServer((_request, answer) => answer.writeHead(200, { "content-type": "text/plain", "content-length": body.length }).end(body)).listen(h1, "127.0.0.1");
+    http
+      .createServer((_request, answer) => answer.writeHead(200, { "content-type": "text/plain", "content-length": body.length }).end(body))
+      .listen(h1, "127.0.0.1");
     http2.createServer((_request, answer) => answer.writeHead(200, { "content-type": "text/plain" }).end(body)).listen(h2, "127.0.0.1");
     await new Promise(() => {});
   }
   const [h1 = 0, h2 = 0] = await freePorts(2);
-  const child = spawn(process.execPath, [fileURLToPath(import.meta.url)], { stdio: "inherit", env: { ...process.env, BENCH_BACKENDS: `${h1},${h2}` } });
+  const child = spawn(process.execPath, [fileURLToPath(import.meta.url)], {
+    stdio: "inherit",
+    env: { ...process.env, BENCH_BACKENDS: `${h1},${h2}` },
+  });
   running.add(child);
   while ((await get(h1)) !== 200) await sleep(30);
   return { h1, h2 };
@@ -193,15 +226,39 @@ function makeCertificates(): string {
   for (const name of ["a", "b"]) {
     key(`${name}.key`);
     openssl("req", "-new", "-key", `${name}.key`, "-subj", "/O=bench", "-out", `${name}.csr`);
-    writeFileSync(join(folder, `${name}.ext`), `subjectAltName=critical,URI:spiffe://cluster.local/ns/default/sa/${name}\nkeyUsage=critical,digitalSignature\nextendedKeyUsage=serverAuth,clientAuth\nbasicConstraints=critical,CA:FALSE\n`);
-    openssl("x509", "-req", "-in", `${name}.csr`, "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", `${name}.ext`, "-out", `${name}.pem`);
+    writeFileSync(
+      join(folder, `${name}.ext`),
+      `subjectAltName=critical,URI:spiffe://cluster.local/ns/default/sa/${name}\nkeyUsage=critical,digitalSignature\nextendedKeyUsage=serverAuth,clientAuth\nbasicConstraints=critical,CA:FALSE\n`,
+    );
+    openssl(
+      "x509",
+      "-req",
+      "-in",
+      `${name}.csr`,
+      "-CA",
+      "ca.pem",
+      "-CAkey",
+      "ca.key",
+      "-CAcreateserial",
+      "-days",
+      "2",
+      "-extfile",
+      `${name}.ext`,
+      "-out",
+      `${name}.pem`,
+    );
   }
   return folder;
 }
 
 async function freePorts(count: number): Promise<number[]> {
   const servers = Array.from({ length: count }, () => net.createServer());
-  const ports = await Promise.all(servers.map((server) => new Promise<number>((resolve) => server.listen(0, "127.0.0.1", () => resolve((server.address() as net.AddressInfo).port)))));
+  const ports = await Promise.all(
+    servers.map(
+      (server) =>
+        new Promise<number>((resolve) => server.listen(0, "127.0.0.1", () => resolve((server.address() as net.AddressInfo).port))),
+    ),
+  );
   await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
   return ports;
 }
@@ -209,5 +266,7 @@ async function freePorts(count: number): Promise<number[]> {
 function median(values: readonly number[]): number {
   const sorted = values.filter((value) => !Number.isNaN(value)).sort((a, b) => a - b);
   const middle = Math.floor(sorted.length / 2);
-  return sorted.length % 2 === 1 ? (sorted[middle] ?? Number.NaN) : ((sorted[middle - 1] ?? Number.NaN) + (sorted[middle] ?? Number.NaN)) / 2;
+  return sorted.length % 2 === 1
+    ? (sorted[middle] ?? Number.NaN)
+    : ((sorted[middle - 1] ?? Number.NaN) + (sorted[middle] ?? Number.NaN)) / 2;
 }

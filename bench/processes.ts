@@ -7,7 +7,8 @@ export function processTree(pid: number): number[] {
   const pending = [pid];
   for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
     tree.push(next);
-    for (const task of listTasks(next)) pending.push(...read(`/proc/${next}/task/${task}/children`).trim().split(" ").filter(Boolean).map(Number));
+    for (const task of listTasks(next))
+      pending.push(...read(`/proc/${next}/task/${task}/children`).trim().split(" ").filter(Boolean).map(Number));
   }
   return tree;
 }
@@ -15,7 +16,8 @@ export function processTree(pid: number): number[] {
 /** CPU time of all threads so far, in microseconds, as the scheduler counts it. */
 export function cpuMicros(pids: readonly number[]): number {
   let nanos = 0;
-  for (const pid of pids) for (const task of listTasks(pid)) nanos += Number(read(`/proc/${pid}/task/${task}/schedstat`).split(" ")[0] ?? 0);
+  for (const pid of pids)
+    for (const task of listTasks(pid)) nanos += Number(read(`/proc/${pid}/task/${task}/schedstat`).split(" ")[0] ?? 0);
   return nanos / 1000;
 }
 

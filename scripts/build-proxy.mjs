@@ -26,7 +26,11 @@ await build({
 });
 
 for (const file of [blob, `${blob}.for`]) rmSync(file, { force: true });
-const made = spawnSync(process.execPath, ["--no-warnings", "--max-semi-space-size=1", "--snapshot-blob", blob, "--build-snapshot", bundle], { encoding: "utf8", timeout: 60_000 });
+const made = spawnSync(
+  process.execPath,
+  ["--no-warnings", "--max-semi-space-size=1", "--snapshot-blob", blob, "--build-snapshot", bundle],
+  { encoding: "utf8", timeout: 60_000 },
+);
 if (made.status === 0 && existsSync(blob)) {
   // bin/lateen takes a snapshot only for the Node and the bundle that it was made of.
   writeFileSync(`${blob}.for`, `${statSync(process.execPath).size} ${statSync(bundle).size}\n`);

@@ -3,15 +3,22 @@
  * --proxy envoy a stock Envoy stands beside every workload.
  */
 import { parseArgs } from "node:util";
-import { Story } from "./demo/story.ts";
 import { ShopMesh } from "./demo/shop-mesh.ts";
+import { Story } from "./demo/story.ts";
 import { installCaptureTools, installEnvoy } from "./tools.ts";
 
 const { values: options } = parseArgs({
-  options: { check: { type: "boolean", default: false }, proxy: { type: "string", default: "lateen" }, verbose: { type: "boolean", default: false }, help: { type: "boolean", short: "h", default: false } },
+  options: {
+    check: { type: "boolean", default: false },
+    proxy: { type: "string", default: "lateen" },
+    verbose: { type: "boolean", default: false },
+    help: { type: "boolean", short: "h", default: false },
+  },
 });
 if (options.help || (options.proxy !== "lateen" && options.proxy !== "envoy")) {
-  console.log("usage: npm run demo -- [--check] [--proxy lateen|envoy] [--verbose]\n\n  --check    assert each point of the story, then end with 0 or 1\n  --proxy    what stands beside every workload\n  --verbose  show what the workloads and proxies print");
+  console.log(
+    "usage: npm run demo -- [--check] [--proxy lateen|envoy] [--verbose]\n\n  --check    assert each point of the story, then end with 0 or 1\n  --proxy    what stands beside every workload\n  --verbose  show what the workloads and proxies print",
+  );
   process.exit(options.help ? 0 : 2);
 }
 

@@ -20,24 +20,29 @@ export function generate(root) {
   const rules = join(work, "protoc-gen-validate/validate/validate.proto");
   writeFileSync(rules, readFileSync(rules, "utf8").replace("message StringRules {", "$& optional bool ignore_empty = 26;"));
 
-  const roots = readFileSync(join(root, "proto/roots.txt"), "utf8").split("\n").filter((line) => line && !line.startsWith("#"));
+  const roots = readFileSync(join(root, "proto/roots.txt"), "utf8")
+    .split("\n")
+    .filter((line) => line && !line.startsWith("#"));
   const moduleOf = (file) => (file.startsWith("envoy/") ? "envoy-api" : file.startsWith("istio/") ? "own" : "xds");
   writeFileSync(join(work, "buf.yaml"), ["version: v2", "modules:", ...[...MODULES, "own"].map((m) => `  - path: ${m}`), ""].join("\n"));
-  writeFileSync(join(work, "buf.gen.yaml"), [
-    "version: v2",
-    "plugins:",
-    `  - local: ${JSON.stringify(join(root, "node_modules/.bin/protoc-gen-es"))}`,
-    "    out: out",
-    "    strategy: all",
-    "    include_imports: true",
-    "    opt: [target=ts, import_extension=ts, erasable_syntax=true]",
-    "inputs:",
-    "  - directory: .",
-    "    paths:",
-    ...roots.map((file) => `      - ${moduleOf(file)}/${file}`),
-    '    exclude_types: ["validate.**", "udpa.annotations.**", "xds.annotations.v3.**", "envoy.annotations.**"]',
-    "",
-  ].join("\n"));
+  writeFileSync(
+    join(work, "buf.gen.yaml"),
+    [
+      "version: v2",
+      "plugins:",
+      `  - local: ${JSON.stringify(join(root, "node_modules/.bin/protoc-gen-es"))}`,
+      "    out: out",
+      "    strategy: all",
+      "    include_imports: true",
+      "    opt: [target=ts, import_extension=ts, erasable_syntax=true]",
+      "inputs:",
+      "  - directory: .",
+      "    paths:",
+      ...roots.map((file) => `      - ${moduleOf(file)}/${file}`),
+      '    exclude_types: ["validate.**", "udpa.annotations.**", "xds.annotations.v3.**", "envoy.annotations.**"]',
+      "",
+    ].join("\n"),
+  );
   execFileSync(join(root, "node_modules/.bin/buf"), ["generate"], { cwd: work, stdio: ["ignore", "ignore", "inherit"] });
   rmSync(join(root, "src/gen"), { recursive: true, force: true });
   mkdirSync(join(root, "src"), { recursive: true });

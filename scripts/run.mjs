@@ -30,7 +30,10 @@ try {
   const node = await setUp(root, { say: (text) => console.error(text) });
   if (!JOBS[job]) process.exit(0);
   const [file, ...fixed] = JOBS[job];
-  const child = spawn(node, ["--disable-warning=ExperimentalWarning", join(root, file), ...fixed, ...rest], { stdio: "inherit", env: { ...process.env, LATEEN_NODE: node } });
+  const child = spawn(node, ["--disable-warning=ExperimentalWarning", join(root, file), ...fixed, ...rest], {
+    stdio: "inherit",
+    env: { ...process.env, LATEEN_NODE: node },
+  });
   // The job ends itself tidily on a signal; this process only waits for it.
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => child.kill(signal));
   child.on("exit", (code, signal) => process.exit(code ?? 128 + (constants.signals[signal] ?? 1)));

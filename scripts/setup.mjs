@@ -19,10 +19,21 @@ export async function setUp(root, { say }) {
   const began = Date.now();
   const steps = new Steps(root, say);
   const node = await pinnedNode(steps);
-  await steps.once("npm dependencies", ["package-lock.json"], () => npm(root, node, ["ci", "--ignore-scripts", "--no-audit", "--no-fund"]), ["node_modules/.package-lock.json"]);
+  await steps.once(
+    "npm dependencies",
+    ["package-lock.json"],
+    () => npm(root, node, ["ci", "--ignore-scripts", "--no-audit", "--no-fund"]),
+    ["node_modules/.package-lock.json"],
+  );
   const { generate } = await import("./generate.mjs");
   await steps.once("protobuf types", ["proto", "scripts/generate.mjs", "package-lock.json"], () => generate(root), ["src/gen"]);
-  await steps.once("proxy bundle and start-up snapshot", ["src", "scripts/build-proxy.mjs", "package-lock.json"], () => run(node, [join(root, "scripts/build-proxy.mjs")], root), ["dist/proxy.cjs"], [node]);
+  await steps.once(
+    "proxy bundle and start-up snapshot",
+    ["src", "scripts/build-proxy.mjs", "package-lock.json"],
+    () => run(node, [join(root, "scripts/build-proxy.mjs")], root),
+    ["dist/proxy.cjs"],
+    [node],
+  );
   writeFileSync(join(root, ".cache/node-path"), `${node}\n`);
   if (steps.worked) say(`set up in ${((Date.now() - began) / 1000).toFixed(1)} s\n`);
   return node;
@@ -31,18 +42,31 @@ export async function setUp(root, { say }) {
 /** This machine's Node where it is new enough, else the pinned one from npm. */
 async function pinnedNode(steps) {
   if (Number(process.versions.node.split(".")[0]) >= NODE_MAJOR_MIN) return process.execPath;
-  const arch = process.platform === "linux" ? `linux-${process.arch}` : process.platform === "darwin" ? `darwin-${process.arch}` : undefined;
-  if (!arch) throw new Error(`no Node for ${process.platform}/${process.arch} is known: install Node ${NODE_MAJOR_MIN} or later and run this again`);
+  const arch =
+    process.platform === "linux" ? `linux-${process.arch}` : process.platform === "darwin" ? `darwin-${process.arch}` : undefined;
+  if (!arch)
+    throw new Error(`no Node for ${process.platform}/${process.arch} is known: install Node ${NODE_MAJOR_MIN} or later and run this again`);
   const dir = join(steps.root, ".cache/node");
   const binary = join(dir, `node_modules/node-${arch}/bin/node`);
-  await steps.once(`Node ${NODE_VERSION}`, [], async () => {
-    await installNode(dir, arch, NODE_VERSION);
-    if (!works(binary)) {
-      steps.say(`  Node ${NODE_VERSION} does not start here (libatomic.so.1 may be missing: apt-get install libatomic1); taking ${LIBATOMIC_FALLBACK}`);
-      await installNode(dir, arch, LIBATOMIC_FALLBACK);
-      if (!works(binary)) throw new Error(`neither Node ${NODE_VERSION} nor ${LIBATOMIC_FALLBACK} starts on this machine: install Node ${NODE_MAJOR_MIN} or later yourself`);
-    }
-  }, [binary], [NODE_VERSION]);
+  await steps.once(
+    `Node ${NODE_VERSION}`,
+    [],
+    async () => {
+      await installNode(dir, arch, NODE_VERSION);
+      if (!works(binary)) {
+        steps.say(
+          `  Node ${NODE_VERSION} does not start here (libatomic.so.1 may be missing: apt-get install libatomic1); taking ${LIBATOMIC_FALLBACK}`,
+        );
+        await installNode(dir, arch, LIBATOMIC_FALLBACK);
+        if (!works(binary))
+          throw new Error(
+            `neither Node ${NODE_VERSION} nor ${LIBATOMIC_FALLBACK} starts on this machine: install Node ${NODE_MAJOR_MIN} or later yourself`,
+          );
+      }
+    },
+    [binary],
+    [NODE_VERSION],
+  );
   return binary;
 }
 
@@ -50,7 +74,15 @@ async function installNode(dir, arch, version) {
   rmSync(dir, { recursive: true, force: true });
   mkdirSync(dir, { recursive: true });
   writeFileSync(join(dir, "package.json"), '{"private":true}\n');
-  await npm(dir, process.execPath, ["install", "--no-save", "--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund", `node-${arch}@${version}`]);
+  await npm(dir, process.execPath, [
+    "install",
+    "--no-save",
+    "--no-package-lock",
+    "--ignore-scripts",
+    "--no-audit",
+    "--no-fund",
+    `node-${arch}@${version}`,
+  ]);
 }
 
 function works(binary) {
@@ -70,7 +102,10 @@ async function npm(cwd, node, args) {
 function npmCli() {
   if (process.env.npm_execpath && existsSync(process.env.npm_execpath)) return process.env.npm_execpath;
   try {
-    const path = join(execFileSync("npm", ["root", "-g"], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }).trim(), "npm/bin/npm-cli.js");
+    const path = join(
+      execFileSync("npm", ["root", "-g"], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }).trim(),
+      "npm/bin/npm-cli.js",
+    );
     return existsSync(path) ? path : undefined;
   } catch {
     return undefined;
@@ -84,7 +119,9 @@ function run(command, args, cwd) {
     let output = "";
     for (const stream of [child.stdout, child.stderr]) stream.setEncoding("utf8").on("data", (text) => (output += text));
     child.on("error", (error) => reject(new Error(`${command} could not be started: ${error.message}`)));
-    child.on("exit", (code) => (code === 0 ? resolve() : reject(new Error(`${command} ${args.join(" ")} ended with ${code}\n${output.trim()}`))));
+    child.on("exit", (code) =>
+      code === 0 ? resolve() : reject(new Error(`${command} ${args.join(" ")} ended with ${code}\n${output.trim()}`)),
+    );
   });
 }
 

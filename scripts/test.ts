@@ -21,8 +21,30 @@ const env: NodeJS.ProcessEnv = { ...process.env, ENVOY: installEnvoy(root, say) 
 const h2spec = installH2spec(root, say);
 if (h2spec) env["H2SPEC"] = h2spec;
 
-const flags = ["--disable-warning=ExperimentalWarning", "--frozen-intrinsics", "--disable-proto=throw", "--test", "--test-timeout=120000", "--test-concurrency=2"].filter((flag) => flag !== "--frozen-intrinsics");
-const run = spawnSync(process.execPath, [...flags, ...(process.stdout.isTTY ? [] : ["--test-reporter=dot", "--test-reporter-destination=stdout", "--test-reporter=spec", "--test-reporter-destination=.cache/test.log"]), ...files], { stdio: "inherit", env });
+const flags = [
+  "--disable-warning=ExperimentalWarning",
+  "--frozen-intrinsics",
+  "--disable-proto=throw",
+  "--test",
+  "--test-timeout=120000",
+  "--test-concurrency=2",
+].filter((flag) => flag !== "--frozen-intrinsics");
+const run = spawnSync(
+  process.execPath,
+  [
+    ...flags,
+    ...(process.stdout.isTTY
+      ? []
+      : [
+          "--test-reporter=dot",
+          "--test-reporter-destination=stdout",
+          "--test-reporter=spec",
+          "--test-reporter-destination=.cache/test.log",
+        ]),
+    ...files,
+  ],
+  { stdio: "inherit", env },
+);
 if (!process.stdout.isTTY) {
   const summary = spawnSync("grep", ["-E", "^(ℹ (tests|pass|fail|skipped|duration_ms)|✖|﹣)", ".cache/test.log"], { encoding: "utf8" });
   process.stdout.write(`\n${summary.stdout}`);

@@ -11,14 +11,21 @@ const SRC = join(ROOT, "src");
 
 /** A room's layer: imports go to a lower one, or stay in the room. */
 const LAYERS: Readonly<Record<string, number>> = {
-  base: 0, gen: 0,
+  base: 0,
+  gen: 0,
   model: 1,
-  crypto: 2, telemetry: 2,
-  policy: 3, net: 3,
-  xds: 4, identity: 4,
-  control: 5, proxy: 5, agent: 5,
+  crypto: 2,
+  telemetry: 2,
+  policy: 3,
+  net: 3,
+  xds: 4,
+  identity: 4,
+  control: 5,
+  proxy: 5,
+  agent: 5,
   up: 6,
-  cli: 7, console: 7,
+  cli: 7,
+  console: 7,
 };
 const FORBIDDEN_ROOMS = ["utils", "helpers", "common", "misc"];
 /** Where the clock, chance, the environment and the console may be reached: elsewhere they are arguments. */
@@ -51,7 +58,9 @@ interface SourceFile {
   readonly lineOf: (offset: number) => number;
 }
 
-const files = listFiles(SRC).filter((path) => !path.startsWith("gen/")).map(readSource);
+const files = listFiles(SRC)
+  .filter((path) => !path.startsWith("gen/"))
+  .map(readSource);
 const product = files.filter(({ path }) => !path.endsWith(".test.ts"));
 const byPath = new Map(files.map((file) => [file.path, file]));
 
@@ -74,7 +83,15 @@ function readSource(path: string): SourceFile {
     return line;
   };
   const program = result.program as unknown as Node;
-  return { path, room: path.split("/")[0] as string, text, program, comments: result.comments, imports: importsOf(program, lineOf), lineOf };
+  return {
+    path,
+    room: path.split("/")[0] as string,
+    text,
+    program,
+    comments: result.comments,
+    imports: importsOf(program, lineOf),
+    lineOf,
+  };
 }
 
 function importsOf(program: Node, lineOf: (offset: number) => number): Import[] {
@@ -113,7 +130,9 @@ function expectNone(faults: readonly string[]): void {
 
 test("every room is known and has a layer", () => {
   const rooms = new Set(files.map(({ room }) => room));
-  expectNone([...rooms].filter((room) => !(room in LAYERS)).map((room) => `src/${room}: a room that LAYERS in test/tidy.test.ts does not know`));
+  expectNone(
+    [...rooms].filter((room) => !(room in LAYERS)).map((room) => `src/${room}: a room that LAYERS in test/tidy.test.ts does not know`),
+  );
   const folders = new Set(files.flatMap(({ path }) => path.split("/").slice(0, -1)));
   expectNone(FORBIDDEN_ROOMS.filter((name) => folders.has(name)).map((name) => `a room called ${name}: name it for what is in it`));
   expectNone(files.filter(({ path }) => path.endsWith("/index.ts")).map(({ path }) => `src/${path}: no barrel files`));
@@ -133,7 +152,8 @@ test("imports point to a lower layer or stay in the room", () => {
       const room = path.split("/")[0] as string;
       // A unit test may look at anything at or below its layer.
       if (room === file.room) continue;
-      if ((LAYERS[room] ?? 99) >= (LAYERS[file.room] ?? -1)) faults.push(`src/${file.path}:${line}: ${file.room} (layer ${LAYERS[file.room]}) may not import ${room} (layer ${LAYERS[room]})`);
+      if ((LAYERS[room] ?? 99) >= (LAYERS[file.room] ?? -1))
+        faults.push(`src/${file.path}:${line}: ${file.room} (layer ${LAYERS[file.room]}) may not import ${room} (layer ${LAYERS[room]})`);
     }
   }
   expectNone(faults);
@@ -162,13 +182,23 @@ test("no cycle between files", () => {
 
 test("compile/ and policy/ are pure: no node modules", () => {
   const pure = product.filter(({ path }) => path.startsWith("control/compile/") || path.startsWith("policy/"));
-  expectNone(pure.flatMap(({ path, imports }) => imports.filter(({ target }) => target.startsWith("node:")).map(({ target, line }) => `src/${path}:${line}: imports ${target}`)));
+  expectNone(
+    pure.flatMap(({ path, imports }) =>
+      imports.filter(({ target }) => target.startsWith("node:")).map(({ target, line }) => `src/${path}:${line}: imports ${target}`),
+    ),
+  );
 });
 
 test("sockets are made in net/ alone", () => {
   const sockets = /^node:(net|tls|http|https|http2|dgram|dns|dns\/promises)$/;
   const others = product.filter(({ room }) => room !== "net");
-  expectNone(others.flatMap(({ path, imports }) => imports.filter(({ target, isType }) => sockets.test(target) && !isType).map(({ target, line }) => `src/${path}:${line}: imports ${target}`)));
+  expectNone(
+    others.flatMap(({ path, imports }) =>
+      imports
+        .filter(({ target, isType }) => sockets.test(target) && !isType)
+        .map(({ target, line }) => `src/${path}:${line}: imports ${target}`),
+    ),
+  );
 });
 
 test("time, chance, the environment and the console are arguments", () => {
@@ -179,9 +209,11 @@ test("time, chance, the environment and the console are arguments", () => {
     if (MAY_TOUCH_THE_WORLD.some((allowed) => allowed.test(file.path))) continue;
     walk(file.program, (node) => {
       const member = node.type === "MemberExpression" ? memberName(node) : undefined;
-      if (member && banned.has(member)) faults.push(`src/${file.path}:${file.lineOf(node.start)}: ${member}: take a Clock, Random, Log or option instead`);
+      if (member && banned.has(member))
+        faults.push(`src/${file.path}:${file.lineOf(node.start)}: ${member}: take a Clock, Random, Log or option instead`);
       const callee = node.type === "CallExpression" ? (node["callee"] as Node) : undefined;
-      if (callee?.type === "Identifier" && bannedCalls.has(String(callee["name"]))) faults.push(`src/${file.path}:${file.lineOf(node.start)}: ${String(callee["name"])}: take a Clock instead`);
+      if (callee?.type === "Identifier" && bannedCalls.has(String(callee["name"])))
+        faults.push(`src/${file.path}:${file.lineOf(node.start)}: ${String(callee["name"])}: take a Clock instead`);
     });
   }
   expectNone(faults);
@@ -207,9 +239,21 @@ test("what the proxy loads has no dynamic import: it runs from a start-up snapsh
     }
   };
   visit("proxy/entry.ts");
-  expectNone([...loaded].flatMap((path) => (byPath.get(path)?.imports ?? []).filter(({ isDynamic }) => isDynamic).map(({ target, line }) => `src/${path}:${line}: import("${target}")`)));
+  expectNone(
+    [...loaded].flatMap((path) =>
+      (byPath.get(path)?.imports ?? [])
+        .filter(({ isDynamic }) => isDynamic)
+        .map(({ target, line }) => `src/${path}:${line}: import("${target}")`),
+    ),
+  );
   const heavy = /^(@grpc\/|jose$|pino$|ajv$|@peculiar\/|commander$|reflect-metadata$)/;
-  expectNone([...loaded].flatMap((path) => (byPath.get(path)?.imports ?? []).filter(({ target, isType }) => heavy.test(target) && !isType).map(({ target, line }) => `src/${path}:${line}: imports ${target}, which the proxy cannot afford`)));
+  expectNone(
+    [...loaded].flatMap((path) =>
+      (byPath.get(path)?.imports ?? [])
+        .filter(({ target, isType }) => heavy.test(target) && !isType)
+        .map(({ target, line }) => `src/${path}:${line}: imports ${target}, which the proxy cannot afford`),
+    ),
+  );
 });
 
 test("no file is dead: each is imported by another, or started by name", () => {
@@ -217,7 +261,11 @@ test("no file is dead: each is imported by another, or started by name", () => {
   for (const file of product) for (const { target } of file.imports) used.add(targetOf(file, target) ?? "");
   // The network in memory is the simulation's: the product's own code, run by tests.
   const isSimulation = (path: string): boolean => path.startsWith("net/memory/");
-  expectNone(product.filter(({ path }) => !used.has(path) && !isSimulation(path)).map(({ path }) => `src/${path}: nothing of the product imports it`));
+  expectNone(
+    product
+      .filter(({ path }) => !used.has(path) && !isSimulation(path))
+      .map(({ path }) => `src/${path}: nothing of the product imports it`),
+  );
   expectNone(ENTRIES.filter((path) => !existsSync(join(SRC, path))).map((path) => `src/${path} is named in ENTRIES and is not there`));
 });
 
@@ -225,11 +273,16 @@ test("every export has a docstring, and every file opens with what it is for", (
   const faults: string[] = [];
   for (const file of product) {
     const first = file.comments[0];
-    if (!first || file.text.slice(0, first.start).trim() !== "") faults.push(`src/${file.path}:1: opens without a comment on what it is for`);
+    if (!first || file.text.slice(0, first.start).trim() !== "")
+      faults.push(`src/${file.path}:1: opens without a comment on what it is for`);
     for (const node of (file.program["body"] as readonly Node[]) ?? []) {
       if (node.type !== "ExportNamedDeclaration" || !node["declaration"]) continue;
       const before = file.comments.filter((comment) => comment.end <= node.start).at(-1);
-      const isDocumented = before !== undefined && before.type === "Block" && before.value.startsWith("*") && file.text.slice(before.end, node.start).trim() === "";
+      const isDocumented =
+        before !== undefined &&
+        before.type === "Block" &&
+        before.value.startsWith("*") &&
+        file.text.slice(before.end, node.start).trim() === "";
       const declaration = node["declaration"] as Node;
       const isPlainType = declaration.type === "TSTypeAliasDeclaration" || declaration.type === "TSInterfaceDeclaration";
       // Types of one shape family may stand under one docstring: a type without its own follows another type.

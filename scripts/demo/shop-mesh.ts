@@ -79,8 +79,20 @@ export class ShopMesh {
 
   /** Starts it and waits until it is up. Rejects with what `lateen up` said. */
   async start(onEvent: (event: InsideEvent) => void): Promise<MeshStatus> {
-    const args = ["up", this.folder, "--output", "json", "--proxy", this.proxy, ...(this.#options.envoy ? ["--envoy", this.#options.envoy] : [])];
-    const child = spawn(LATEEN, args, { stdio: ["ignore", "pipe", "pipe"], detached: true, env: { ...process.env, LATEEN_DEMO_FOLDER: this.folder } });
+    const args = [
+      "up",
+      this.folder,
+      "--output",
+      "json",
+      "--proxy",
+      this.proxy,
+      ...(this.#options.envoy ? ["--envoy", this.#options.envoy] : []),
+    ];
+    const child = spawn(LATEEN, args, {
+      stdio: ["ignore", "pipe", "pipe"],
+      detached: true,
+      env: { ...process.env, LATEEN_DEMO_FOLDER: this.folder },
+    });
     this.#child = child;
     child.stderr.setEncoding("utf8").on("data", (text: string) => {
       this.#errors += text;
@@ -141,10 +153,22 @@ export class ShopMesh {
   /** One request through the gateway. */
   ask(path: string, body?: string): Promise<{ status: number; body: string }> {
     return new Promise((resolve, reject) => {
-      const request = http.request(new URL(path, this.url), { method: body === undefined ? "GET" : "POST", agent: this.#agent, timeout: 15_000, headers: body === undefined ? {} : { "content-type": "application/json" } }, (answer) => {
-        const parts: Buffer[] = [];
-        answer.on("data", (part: Buffer) => parts.push(part)).on("end", () => resolve({ status: answer.statusCode ?? 0, body: Buffer.concat(parts).toString() })).on("error", reject);
-      });
+      const request = http.request(
+        new URL(path, this.url),
+        {
+          method: body === undefined ? "GET" : "POST",
+          agent: this.#agent,
+          timeout: 15_000,
+          headers: body === undefined ? {} : { "content-type": "application/json" },
+        },
+        (answer) => {
+          const parts: Buffer[] = [];
+          answer
+            .on("data", (part: Buffer) => parts.push(part))
+            .on("end", () => resolve({ status: answer.statusCode ?? 0, body: Buffer.concat(parts).toString() }))
+            .on("error", reject);
+        },
+      );
       request.on("timeout", () => request.destroy(new Error("timeout"))).on("error", reject);
       request.end(body);
     });
@@ -197,7 +221,9 @@ export class ShopMesh {
 
   /** Runs a Node program where a workload runs; its output. Rejects when it fails. */
   async execNode(workload: string, program: string): Promise<string> {
-    const { stdout } = await run(LATEEN, ["exec", "--mesh", this.name, workload, "--", process.execPath, "-e", program], { timeout: 20_000 });
+    const { stdout } = await run(LATEEN, ["exec", "--mesh", this.name, workload, "--", process.execPath, "-e", program], {
+      timeout: 20_000,
+    });
     return stdout.trim();
   }
 

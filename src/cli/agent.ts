@@ -7,8 +7,8 @@ import { messageOf, UserError } from "../base/errors.ts";
 import { createSystemRandom } from "../base/random.ts";
 import { readIdentityEnvironment, startWorkloadIdentity } from "../identity/workload-identity.ts";
 import { createGrpcServer } from "../net/grpc/server.ts";
-import { createSystemNetwork } from "../net/system/network.ts";
 import { hardenProcess } from "../net/system/libc.ts";
+import { createSystemNetwork } from "../net/system/network.ts";
 import { createXdsServer } from "../xds/server.ts";
 import { SDS } from "../xds/services.ts";
 import { createLog } from "./log.ts";
@@ -23,7 +23,10 @@ const SOCKET = "./var/run/secrets/workload-spiffe-uds/socket";
 
 /** Runs until SIGTERM. The socket appears once it can serve. */
 export async function runAgent(options: AgentOptions): Promise<number> {
-  if (!options.sdsOnly) throw new UserError("lateen agent serves SDS alone and runs no proxy yet", { hint: "Say so: lateen agent --sds-only. Start the Envoy yourself, with its bootstrap's sds-grpc cluster at ./var/run/secrets/workload-spiffe-uds/socket." });
+  if (!options.sdsOnly)
+    throw new UserError("lateen agent serves SDS alone and runs no proxy yet", {
+      hint: "Say so: lateen agent --sds-only. Start the Envoy yourself, with its bootstrap's sds-grpc cluster at ./var/run/secrets/workload-spiffe-uds/socket.",
+    });
   const log = createLog("info");
   try {
     hardenProcess(); // Not dumpable, no core: the workload's key is in this memory.

@@ -1,6 +1,7 @@
 /** Where bin/lateen enters. */
-import { reportError } from "./terminal.ts";
+
 import { runCli } from "./main.ts";
+import { reportError } from "./terminal.ts";
 
 runCli(process.argv.slice(2)).then(
   (code) => {

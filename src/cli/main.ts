@@ -26,10 +26,16 @@ export async function runCli(args: readonly string[]): Promise<number> {
   program
     .command("up")
     .summary("run a whole mesh on this machine")
-    .description("Runs a whole mesh on this machine: control plane, certificate authority, the workloads of lateen.yaml with a sidecar each, and gateways. Stays until Ctrl-C and leaves nothing behind.")
+    .description(
+      "Runs a whole mesh on this machine: control plane, certificate authority, the workloads of lateen.yaml with a sidecar each, and gateways. Stays until Ctrl-C and leaves nothing behind.",
+    )
     .argument("[dir]", "folder with lateen.yaml and Istio's YAML, or the description file itself", ".")
     .addOption(new Option("--proxy <which>", "the proxy beside each workload").choices(["lateen", "envoy"]).default("lateen"))
-    .addOption(new Option("--capture <how>", "namespaces: transparently; explicit: HTTP_PROXY and loopback addresses").choices(["auto", "namespaces", "explicit"]).default("auto"))
+    .addOption(
+      new Option("--capture <how>", "namespaces: transparently; explicit: HTTP_PROXY and loopback addresses")
+        .choices(["auto", "namespaces", "explicit"])
+        .default("auto"),
+    )
     .addOption(new Option("-o, --output <format>", "json prints one event a line").choices(["text", "json"]).default("text"))
     .option("--envoy <file>", "the Envoy to run with --proxy envoy (default: $ENVOY, the checkout's, then PATH)")
     .option("--quiet", "leave out what the workloads print")
@@ -40,13 +46,17 @@ export async function runCli(args: readonly string[]): Promise<number> {
     .description("Shows a running mesh: workloads, addresses, identities.")
     .argument("[mesh]", "its name (default: that of lateen.yaml in this folder)")
     .addOption(new Option("-o, --output <format>").choices(["text", "json"]).default("text"))
-    .action((mesh: string | undefined, options: OutputOptions) => done(import("./mesh-status.ts").then(({ runStatus }) => runStatus(mesh, options))));
+    .action((mesh: string | undefined, options: OutputOptions) =>
+      done(import("./mesh-status.ts").then(({ runStatus }) => runStatus(mesh, options))),
+    );
   program
     .command("stat")
     .description("Shows requests, success and latency of each service, from the sidecars' own metrics.")
     .argument("[mesh]", "its name (default: that of lateen.yaml in this folder)")
     .addOption(new Option("-o, --output <format>").choices(["text", "json"]).default("text"))
-    .action((mesh: string | undefined, options: OutputOptions) => done(import("./mesh-status.ts").then(({ runStat }) => runStat(mesh, options))));
+    .action((mesh: string | undefined, options: OutputOptions) =>
+      done(import("./mesh-status.ts").then(({ runStat }) => runStat(mesh, options))),
+    );
   program
     .command("exec")
     .description("Runs a command where a workload of a running mesh runs: its network, its names.")
@@ -80,7 +90,9 @@ export async function runCli(args: readonly string[]): Promise<number> {
     .helpOption(false)
     .allowUnknownOption()
     .argument("[flags...]")
-    .action((_flags: string[], _options: unknown, command: Command) => done(import("../proxy/main.ts").then(({ runProxy }) => runProxy(command.args))));
+    .action((_flags: string[], _options: unknown, command: Command) =>
+      done(import("../proxy/main.ts").then(({ runProxy }) => runProxy(command.args))),
+    );
   program
     .command("validate")
     .description("Checks Istio YAML and lateen.yaml without running anything.")

@@ -27,7 +27,15 @@ export async function runStat(mesh: string | undefined, options: OutputOptions):
 export function figuresTable(figures: readonly ServiceFigures[]): string {
   const percent = (share: number | undefined): string => (share === undefined ? "-" : `${(share * 100).toFixed(share === 1 ? 0 : 2)} %`);
   const ms = (value: number | undefined): string => (value === undefined ? "-" : `${value.toFixed(1)} ms`);
-  const rows = figures.map((one) => [one.service, one.protocol, `${one.requests}${one.protocol === "tcp" ? " conn." : ""}`, percent(one.success), ms(one.p50Ms), ms(one.p99Ms), percent(one.mutualTls)]);
+  const rows = figures.map((one) => [
+    one.service,
+    one.protocol,
+    `${one.requests}${one.protocol === "tcp" ? " conn." : ""}`,
+    percent(one.success),
+    ms(one.p50Ms),
+    ms(one.p99Ms),
+    percent(one.mutualTls),
+  ]);
   return table(["service", "protocol", "requests", "success", "p50", "p99", "mutual TLS"], rows);
 }
 

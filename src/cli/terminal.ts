@@ -13,7 +13,11 @@ export function paint(style: Style, text: string, stream: NodeJS.WriteStream = p
 export function table(header: readonly string[], rows: readonly (readonly string[])[]): string {
   const all = [header.map((cell) => cell.toUpperCase()), ...rows];
   const widths = header.map((_, column) => Math.max(...all.map((row) => width(row[column] ?? ""))));
-  return all.map((row) => row.map((cell, column) => (column === row.length - 1 ? cell : cell + " ".repeat((widths[column] ?? 0) - width(cell)))).join("  ")).join("\n");
+  return all
+    .map((row) =>
+      row.map((cell, column) => (column === row.length - 1 ? cell : cell + " ".repeat((widths[column] ?? 0) - width(cell)))).join("  "),
+    )
+    .join("\n");
 }
 
 function width(text: string): number {
@@ -33,6 +37,7 @@ export function reportError(error: unknown): number {
     if (error.hint) process.stderr.write(`${paint("dim", "  →", process.stderr)} ${error.hint}\n`);
     return error.exitCode;
   }
-  if (error instanceof Error && error.stack) process.stderr.write(`${paint("dim", error.stack.split("\n").slice(1).join("\n"), process.stderr)}\n`);
+  if (error instanceof Error && error.stack)
+    process.stderr.write(`${paint("dim", error.stack.split("\n").slice(1).join("\n"), process.stderr)}\n`);
   return 70; // EX_SOFTWARE: a fault of Lateen's own
 }

@@ -175,11 +175,11 @@ function createReporter(options: UpOptions, description: MeshDescription): Repor
         case "step":
           if (event.state === "done")
             print(`${paint("green", "✔")} ${event.name.padEnd(width)}${event.detail}  ${paint("dim", formatDuration(event.ms))}`);
-          if (event.state === "failed") print(`${paint("red", "✖")} ${event.name.padEnd(width)}${printable(event.detail)}`);
+          if (event.state === "failed") print(`${paint("red", "✖")} ${event.name}`); // Why comes last, once.
           return;
         case "log":
           if (options.quiet && event.from !== "control-plane" && !event.from.endsWith(")")) return;
-          print(`${paint("cyan", event.from.padEnd(width))}${paint("dim", "│")} ${printable(event.line)}`);
+          print(`${paint("cyan", event.from.padEnd(width))}${paint("dim", "│")} ${printable(readable(event.line))}`);
           return;
         case "up":
           return printUp(print, event.status, event.ms);
@@ -202,6 +202,18 @@ function createReporter(options: UpOptions, description: MeshDescription): Repor
       }
     },
   };
+}
+
+/** A line of the control plane's JSON log as a sentence; any other line as it is. */
+function readable(line: string): string {
+  if (!line.startsWith('{"level":')) return line;
+  try {
+    const { level, msg, problem, at, object, time, ...rest } = JSON.parse(line) as Record<string, unknown>;
+    const more = Object.entries(rest).map(([key, value]) => `${key}=${JSON.stringify(value)}`);
+    return `${level === "info" ? "" : `${String(level)}: `}${problem === undefined ? String(msg) : String(problem)}${more.length > 0 ? ` (${more.join(" ")})` : ""}`;
+  } catch {
+    return line;
+  }
 }
 
 function printUp(print: (text: string) => void, status: MeshStatus, ms: number): void {

@@ -35,9 +35,22 @@ export async function runValidate(paths: readonly string[]): Promise<number> {
   }
 
   const reader = createConfigReader({ domain: "cluster.local" });
-  const files = createFileSource({ paths: [...paths], reader, fileSystem: nodeFileSystem, clock: systemClock, log: silentLog, skip: isDescription });
+  const files = createFileSource({
+    paths: [...paths],
+    reader,
+    fileSystem: nodeFileSystem,
+    clock: systemClock,
+    log: silentLog,
+    skip: isDescription,
+  });
   const workloads = createMemorySource(reader, Object.fromEntries(generated.map((text, i) => [`workloads-${i}.yaml`, text])));
-  const store = createConfigStore({ sources: [files, workloads], mesh: defaultMeshConfig(), log: silentLog, clock: systemClock, onChange() {} });
+  const store = createConfigStore({
+    sources: [files, workloads],
+    mesh: defaultMeshConfig(),
+    log: silentLog,
+    clock: systemClock,
+    onChange() {},
+  });
   const { problems } = await store.open();
   for (const problem of problems) {
     faults += 1;
@@ -47,7 +60,9 @@ export async function runValidate(paths: readonly string[]): Promise<number> {
     warnings += 1;
     say(`${paint("yellow", "warn")}   ${printable(formatProblem(warning))}`);
   }
-  say(`${store.state.objects.length} objects, ${faults} ${faults === 1 ? "error" : "errors"}, ${warnings} ${warnings === 1 ? "warning" : "warnings"}`);
+  say(
+    `${store.state.objects.length} objects, ${faults} ${faults === 1 ? "error" : "errors"}, ${warnings} ${warnings === 1 ? "warning" : "warnings"}`,
+  );
   store.close();
   return faults === 0 ? 0 : 1;
 }

@@ -62,7 +62,9 @@ export class ControlPlane {
       return;
     }
     await this.#process.stop(0);
-    throw new UserError(failureOf(said.map(({ line }) => line)) || "the control plane did not start", { hint: "Mend what is named above, then start again." });
+    throw new UserError(failureOf(said.map(({ line }) => line)) || "the control plane did not start", {
+      hint: "Mend what is named above, then start again.",
+    });
   }
 
   async stop(): Promise<void> {
