@@ -259,8 +259,19 @@ export class Session implements XdsSession {
       this.close(GrpcStatus.RESOURCE_EXHAUSTED, `more than ${limits.namesMax} names of ${typeUrl}`);
       return;
     }
-    this.#flush(type);
+    if (isFirst && isResumption(request)) this.#resume(type);
+    else this.#flush(type);
     this.#wake?.();
+  }
+
+  /**
+   * A client that comes back asks for all its types at once. What changed while it was away is given in the order of a push: routes that
+   * came before the new clusters they name would lead nowhere.
+   */
+  #resume(type: ServerType): void {
+    if (this.#ahead.has(type.typeUrl)) return; // Its turn comes.
+    if (this.#running || !PUSH_ORDER.includes(type.typeUrl)) this.#flush(type);
+    else void this.push(this.#label);
   }
 
   #onTypeRequest(type: ServerType, request: XdsRequest, isFirst: boolean): void {
@@ -516,6 +527,10 @@ function addTo(map: Map<string, Set<string>>, key: string, value: string): void 
   const values = map.get(key);
   if (values) values.add(value);
   else map.set(key, new Set([value]));
+}
+
+function isResumption({ names }: XdsRequest): boolean {
+  return names.kind === "all" ? names.version !== "" : Object.keys(names.initialVersions).length > 0;
 }
 
 function longestName({ typeUrl, names }: XdsRequest): number {
