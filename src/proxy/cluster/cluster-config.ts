@@ -91,6 +91,8 @@ export interface ClusterConfig {
   readonly connectTimeoutMs: number;
   readonly bufferBytes: number | undefined;
   readonly protocol: UpstreamProtocol;
+  /** TLS asks for the name of each request. */
+  readonly usesRequestName: boolean;
   readonly http2StreamsMax: number;
   readonly http2StreamWindowBytes: number | undefined;
   readonly http2ConnectionWindowBytes: number | undefined;
@@ -331,6 +333,7 @@ const THRESHOLDS: ReadonlySet<string> = new Set([
 
 interface HttpOptions {
   readonly protocol: UpstreamProtocol;
+  readonly usesRequestName: boolean;
   readonly http2StreamsMax: number;
   readonly http2StreamWindowBytes: number | undefined;
   readonly http2ConnectionWindowBytes: number | undefined;
@@ -349,6 +352,10 @@ function readHttpOptions(cluster: Cluster, warn: (field: string) => void): HttpO
     typed = unpackAny(any, HttpProtocolOptionsSchema);
   }
   if (typed) for (const field of unsupportedFields(HttpProtocolOptionsSchema, typed, TYPED)) warn(`http_protocol_options.${field}`);
+  const named = typed?.upstreamHttpProtocolOptions;
+  // Without it any certificate that the authority signed would do: a cluster that asks for more is not taken.
+  if (named?.autoSanValidation) throw new ConfigRefused("upstream_http_protocol_options.auto_san_validation is not supported");
+  if (named?.overrideAutoSniHeader) throw new ConfigRefused("upstream_http_protocol_options.override_auto_sni_header is not supported");
   const choice = typed?.upstreamProtocolOptions;
   const common = typed?.commonHttpProtocolOptions ?? cluster.commonHttpProtocolOptions;
   const explicit = choice?.case === "explicitHttpConfig" ? choice.value.protocolConfig : undefined;
@@ -367,6 +374,7 @@ function readHttpOptions(cluster: Cluster, warn: (field: string) => void): HttpO
   const idle = common?.idleTimeout;
   return {
     protocol,
+    usesRequestName: named?.autoSni ?? false,
     http2StreamsMax: http2?.maxConcurrentStreams ?? 1024,
     http2StreamWindowBytes: http2?.initialStreamWindowSize,
     http2ConnectionWindowBytes: http2?.initialConnectionWindowSize,
@@ -380,6 +388,7 @@ function readHttpOptions(cluster: Cluster, warn: (field: string) => void): HttpO
 }
 
 const TYPED: ReadonlySet<string> = new Set([
+  "upstreamHttpProtocolOptions",
   "commonHttpProtocolOptions",
   "explicitHttpConfig",
   "useDownstreamProtocolConfig",

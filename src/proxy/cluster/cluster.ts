@@ -196,7 +196,7 @@ export class Cluster implements UpstreamCluster {
   }
 
   openStream(host: UpstreamHost, request: UpstreamRequest, handler: UpstreamStreamHandler): UpstreamStream {
-    return this.#poolOf(this.#own(host), request.downstreamIsHttp2).openStream(request, handler);
+    return this.#poolOf(this.#own(host), request).openStream(request, handler);
   }
 
   connect(host: UpstreamHost, handler: UpstreamConnectHandler): { cancel(): void } {
@@ -350,16 +350,19 @@ export class Cluster implements UpstreamCluster {
     });
   }
 
-  #poolOf(host: Host, downstreamIsHttp2: boolean): HttpPool {
-    const { protocol } = this.config;
+  #poolOf(host: Host, { downstreamIsHttp2, head }: UpstreamRequest): HttpPool {
+    const { protocol, usesRequestName } = this.config;
     const kind = protocol === "downstream" ? (downstreamIsHttp2 ? "http2" : "http1") : protocol;
-    const known = host[kind];
+    // A connection is for the name that its handshake asked for.
+    const serverName = usesRequestName ? serverNameOf(head.authority) : undefined;
+    const name = serverName === undefined ? undefined : `${kind} ${serverName}`;
+    const known = name === undefined ? host[kind] : host.named.get(name);
     if (known) return known;
     const { clock, network, codecs } = this.#context;
     const pool = new HttpPool({
       clock,
       dialer: network.dialer,
-      dialOptions: () => this.#dialOptions(host, kind === "http1" ? "http/1.1" : kind === "http2" ? "h2" : "any"),
+      dialOptions: () => this.#dialOptions(host, kind === "http1" ? "http/1.1" : kind === "http2" ? "h2" : "any", serverName),
       protocol: kind,
       codecs,
       limits: this.#limits,
@@ -376,7 +379,8 @@ export class Cluster implements UpstreamCluster {
       pool.drain();
       return pool;
     }
-    host[kind] = pool;
+    if (name === undefined) host[kind] = pool;
+    else host.keepNamed(name, pool);
     return pool;
   }
 
@@ -392,7 +396,7 @@ export class Cluster implements UpstreamCluster {
     return tls?.certificate !== undefined && tls.trust !== undefined && tls.verifyPeer !== undefined;
   }
 
-  #dialOptions(host: Host, wanted: "http/1.1" | "h2" | "any" | undefined): DialOptions | string {
+  #dialOptions(host: Host, wanted: "http/1.1" | "h2" | "any" | undefined, requestName?: string): DialOptions | string {
     const { bind, connectTimeoutMs, bufferBytes } = this.config;
     const socket = this.#socketOf(host);
     const isUnix = host.address.port === 0 && host.address.host.startsWith("/");
@@ -407,8 +411,14 @@ export class Cluster implements UpstreamCluster {
     const context = socket.slot?.context;
     if (context === undefined) return "Secret is not supplied by SDS";
     const { alpn, serverName } = socket.config;
-    return { ...base, tls: { context, serverName, alpn: alpn.length > 0 ? alpn : defaultAlpn(wanted) } };
+    return { ...base, tls: { context, serverName: serverName ?? requestName, alpn: alpn.length > 0 ? alpn : defaultAlpn(wanted) } };
   }
+}
+
+/** The host of an authority, where it is a name: an address is asked for by none. Source: Envoy UpstreamHttpProtocolOptions.auto_sni. */
+function serverNameOf(authority: string): string | undefined {
+  const host = authority.replace(/:\d*$/, "").toLowerCase();
+  return host === "" || host.includes(":") || /^[\d.]+$/.test(host) ? undefined : host;
 }
 
 /** What is offered where the config names no protocols. Source: Envoy offers those of the codec it will use. */

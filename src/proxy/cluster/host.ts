@@ -51,6 +51,8 @@ export class Host implements UpstreamHost {
   http1: HttpPool | undefined;
   http2: HttpPool | undefined;
   alpn: HttpPool | undefined;
+  /** Pools of clusters whose TLS asks for each request's name, by kind and name. */
+  readonly named = new Map<string, HttpPool>();
 
   constructor(update: HostUpdate) {
     this.address = update.address;
@@ -87,7 +89,7 @@ export class Host implements UpstreamHost {
   }
 
   get pools(): HttpPool[] {
-    return [this.http1, this.http2, this.alpn].filter((pool) => pool !== undefined);
+    return [this.http1, this.http2, this.alpn, ...this.named.values()].filter((pool) => pool !== undefined);
   }
 
   /** Lets go of the pools: what runs on them goes on, the next request makes new ones. */
@@ -96,8 +98,21 @@ export class Host implements UpstreamHost {
     this.http1 = undefined;
     this.http2 = undefined;
     this.alpn = undefined;
+    this.named.clear();
+  }
+
+  /** Keeps a pool; beyond the limit the oldest is let go. */
+  keepNamed(name: string, pool: HttpPool): void {
+    this.named.set(name, pool);
+    const [oldest] = this.named;
+    if (this.named.size <= NAMED_POOLS_MAX || !oldest) return;
+    this.named.delete(oldest[0]);
+    oldest[1].drain();
   }
 }
+
+/** Names for which a host has a pool of its own. */
+const NAMED_POOLS_MAX = 64;
 
 /** What tells hosts apart. */
 export function hostKey(address: Address): string {
