@@ -2,10 +2,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import { HeaderList } from "../../test/kit/header-fields.ts";
 import { CidrRangeSchema } from "../gen/envoy/config/core/v3/address_pb.ts";
 import { HeaderMatcherSchema } from "../gen/envoy/config/route/v3/route_components_pb.ts";
 import { StringMatcherSchema } from "../gen/envoy/type/matcher/v3/string_pb.ts";
-import { HeaderList } from "../net/http/headers.ts";
 import { compileCidr, parseIp } from "./cidr.ts";
 import { compileHeaderMatch, type ManyValues } from "./header-match.ts";
 import { compileStringMatch } from "./string-match.ts";

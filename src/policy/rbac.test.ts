@@ -2,8 +2,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import { HeaderList } from "../../test/kit/header-fields.ts";
 import { RBAC_Action as Action, type PermissionSchema, type PrincipalSchema, RBACSchema } from "../gen/envoy/config/rbac/v3/rbac_pb.ts";
-import { HeaderList } from "../net/http/headers.ts";
 import { compileRbac, type RbacInput } from "./rbac.ts";
 
 type Permission = MessageInitShape<typeof PermissionSchema>;

@@ -2,8 +2,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { create } from "@bufbuild/protobuf";
+import { HeaderList } from "../../test/kit/header-fields.ts";
 import { RetryPolicySchema } from "../gen/envoy/config/route/v3/route_components_pb.ts";
-import { HeaderList } from "../net/http/headers.ts";
 import {
   askedWaitMs,
   backoffMs,

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, test } from "node:test";
 import { FakeClock } from "../../test/kit/fake-clock.ts";
-import { createFileSink, FLUSH_CHARS, FLUSH_INTERVAL_MS, KEPT_CHARS_MAX } from "./file-sink.ts";
+import { createFileSink, FLUSH_BYTES, FLUSH_INTERVAL_MS, KEPT_BYTES_MAX } from "./file-sink.ts";
 import { createMetricsRegistry } from "./registry.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "access-log-"));
@@ -40,9 +40,9 @@ test("a full buffer is written at once, and reopen follows a rename", async () =
   const { sink, flushed } = rig();
   const path = join(folder, "b.log");
   const file = sink.open(path);
-  file.write(`${"x".repeat(FLUSH_CHARS)}\n`);
+  file.write(`${"x".repeat(FLUSH_BYTES)}\n`);
   await flushed();
-  assert.equal(readFileSync(path, "utf8").length, FLUSH_CHARS + 1);
+  assert.equal(readFileSync(path, "utf8").length, FLUSH_BYTES + 1);
   renameSync(path, `${path}.1`);
   file.reopen();
   await flushed();
@@ -60,6 +60,23 @@ test("what cannot be written is dropped, counted and told once", async () => {
   await flushed();
   assert.equal(warnings.length, 1);
   const before = metrics.envoyCounter("filesystem.write_dropped").value;
-  file.write("y".repeat(KEPT_CHARS_MAX + 1));
+  file.write("y".repeat(KEPT_BYTES_MAX + 1));
   assert.equal(metrics.envoyCounter("filesystem.write_dropped").value, before + 1);
+});
+
+test("many lines come out whole and in order, whatever the disk does", async () => {
+  const { sink, flushed, metrics } = rig();
+  const path = join(folder, "d.log");
+  const file = sink.open(path);
+  let want = "";
+  for (let i = 0; i < 5000; i++) {
+    const line = `${i} ${"z".repeat(i % 97)}\n`;
+    want += line;
+    file.write(line);
+    if (i % 1000 === 999) await flushed();
+  }
+  file.write(`${"long".repeat(FLUSH_BYTES)}\n`);
+  await flushed();
+  assert.equal(readFileSync(path, "latin1"), `${want}${"long".repeat(FLUSH_BYTES)}\n`);
+  assert.equal(metrics.envoyCounter("filesystem.write_dropped").value, 0);
 });

@@ -10,10 +10,10 @@ import type { Counter, MetricsRegistry } from "./metrics.ts";
 export const FLUSH_INTERVAL_MS = 1000;
 
 /** What is written at once. Source: Envoy, minimum flush size. */
-export const FLUSH_CHARS = 64 * 1024;
+export const FLUSH_BYTES: number = 64 * 1024;
 
 /** What one file keeps while its disk is slow; lines beyond are dropped. */
-export const KEPT_CHARS_MAX = 4 * 1024 * 1024;
+export const KEPT_BYTES_MAX: number = 4 * 1024 * 1024;
 
 /** Makes a sink of real files. `flush` writes what is kept and calls back when it is with the kernel: for the end of the process. */
 export function createFileSink(deps: {
@@ -52,7 +52,17 @@ class FileLog implements AccessLogFile {
   #isOpening = false;
   #hasWarned = false;
   #isWriting = false;
-  #kept = "";
+  /**
+   * Lines go straight into bytes: kept as texts, thousands of pieces of them would live until the next write and be copied by each
+   * collection of the young generation in between.
+   */
+  #filling: Buffer | undefined;
+  #filledBytes = 0;
+  /** Full ones that wait for the disk, oldest first. */
+  #full: Buffer[] = [];
+  #fullBytes = 0;
+  /** One that was written, to be filled again. */
+  #spare: Buffer | undefined;
   #timer: Timer | undefined;
   #onIdle: (() => void)[] = [];
 
@@ -67,17 +77,28 @@ class FileLog implements AccessLogFile {
   }
 
   write(text: string): void {
-    if (this.#kept.length + text.length > KEPT_CHARS_MAX) {
+    if (this.#fullBytes + this.#filledBytes + text.length > KEPT_BYTES_MAX) {
       this.#dropped.add();
       return;
     }
-    this.#kept += text;
-    if (this.#kept.length >= FLUSH_CHARS) this.#flush();
-    else
-      this.#timer ??= this.#clock.after(FLUSH_INTERVAL_MS, () => {
-        this.#timer = undefined;
+    let filling = this.#filling ?? this.#takeBuffer();
+    if (this.#filledBytes + text.length > filling.length) {
+      this.#close();
+      if (text.length > FLUSH_BYTES) {
+        this.#full.push(Buffer.from(text, "latin1"));
+        this.#fullBytes += text.length;
         this.#flush();
-      });
+        return;
+      }
+      filling = this.#takeBuffer();
+    }
+    // Header values are latin1 texts, so that bytes come out as they came in.
+    this.#filledBytes += filling.write(text, this.#filledBytes, "latin1");
+    if (this.#full.length > 0) this.#flush();
+    this.#timer ??= this.#clock.after(FLUSH_INTERVAL_MS, () => {
+      this.#timer = undefined;
+      this.#flush();
+    });
   }
 
   reopen(): void {
@@ -92,7 +113,7 @@ class FileLog implements AccessLogFile {
 
   /** Writes what is kept, then calls back; also when it could not be written. */
   flush(done: () => void): void {
-    if (!this.#isWriting && !this.#isOpening && this.#kept === "") {
+    if (!this.#isWriting && !this.#isOpening && this.#isEmpty) {
       done();
       return;
     }
@@ -101,13 +122,36 @@ class FileLog implements AccessLogFile {
     if (!this.#isWriting && !this.#isOpening) this.#idle();
   }
 
+  get #isEmpty(): boolean {
+    return this.#filledBytes === 0 && this.#full.length === 0;
+  }
+
+  #takeBuffer(): Buffer {
+    const buffer = this.#spare ?? Buffer.allocUnsafeSlow(FLUSH_BYTES);
+    this.#spare = undefined;
+    this.#filling = buffer;
+    this.#filledBytes = 0;
+    return buffer;
+  }
+
+  /** What was filled so far is ready to be written. */
+  #close(): void {
+    const { length } = this.#full;
+    if (this.#filling && this.#filledBytes > 0) {
+      this.#full[length] = this.#filling.subarray(0, this.#filledBytes);
+      this.#fullBytes += this.#filledBytes;
+      this.#filling = undefined;
+    }
+    this.#filledBytes = 0;
+  }
+
   #open(): void {
     this.#isOpening = true;
     open(this.#path, "a", 0o644, (error, fd) => {
       this.#isOpening = false;
       if (error) {
         this.#warn(error);
-        this.#kept = "";
+        this.#drop();
         this.#idle();
         return;
       }
@@ -118,18 +162,17 @@ class FileLog implements AccessLogFile {
   }
 
   #flush(): void {
-    if (this.#isWriting || this.#isOpening || this.#kept === "") return;
+    if (this.#isWriting || this.#isOpening || this.#isEmpty) return;
     if (this.#fd === undefined) {
       this.#open();
       return;
     }
-    this.#timer?.cancel();
-    this.#timer = undefined;
-    // Header values are latin1 texts, so that bytes come out as they came in.
-    const bytes = Buffer.from(this.#kept, "latin1");
-    this.#kept = "";
+    if (this.#full.length === 0) this.#close();
+    const next = this.#full.shift();
+    if (!next) return;
+    this.#fullBytes -= next.length;
     this.#isWriting = true;
-    this.#writeOut(this.#fd, bytes, 0);
+    this.#writeOut(this.#fd, next, 0);
   }
 
   #writeOut(fd: number, bytes: Buffer, start: number): void {
@@ -144,12 +187,20 @@ class FileLog implements AccessLogFile {
       }
       if (error) {
         this.#warn(error);
-        this.#dropped.add(Math.max(1, bytes.subarray(start).toString("latin1").split("\n").length - 1));
+        this.#dropped.add(linesOf(bytes.subarray(start)));
       }
       this.#isWriting = false;
-      if (this.#kept.length >= FLUSH_CHARS || this.#onIdle.length > 0) this.#flush();
+      if (bytes.buffer.byteLength === FLUSH_BYTES) this.#spare ??= Buffer.from(bytes.buffer);
+      if (this.#full.length > 0 || this.#onIdle.length > 0) this.#flush();
       if (!this.#isWriting) this.#idle();
     });
+  }
+
+  #drop(): void {
+    this.#close();
+    for (const bytes of this.#full) this.#dropped.add(linesOf(bytes));
+    this.#full = [];
+    this.#fullBytes = 0;
   }
 
   #idle(): void {
@@ -163,4 +214,10 @@ class FileLog implements AccessLogFile {
     this.#hasWarned = true; // Once a file: a full disk would otherwise fill the diagnostics log too.
     this.#log.warn("an access log cannot be written: its lines are dropped", { path: this.#path, cause: messageOf(error) });
   }
+}
+
+function linesOf(bytes: Buffer): number {
+  let lines = 0;
+  for (const byte of bytes) if (byte === 10) lines++;
+  return Math.max(1, lines);
 }
