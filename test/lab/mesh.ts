@@ -116,7 +116,7 @@ export class Mesh {
     };
     return [
       ...PROXIED.flatMap(({ name }) => lines(`${name}.proxy`, /rejected|Error adding\/updating|NACK/)),
-      ...lines("cp.control-plane", /refused|rejected|NACK/),
+      ...lines("cp.control-plane", /a proxy refused its config|A config file is rejected/),
     ];
   }
 
