@@ -77,7 +77,7 @@ export function buildBootstrap(options: BootstrapOptions): Record<string, unknow
       ],
       listeners: [
         httpListener("prometheus", bind, SidecarPorts.prometheus, [
-          { match: { prefix: "/stats/prometheus" }, route: { cluster: "prometheus_stats" } },
+          { match: { prefix: "/stats" }, route: { cluster: "prometheus_stats" } },
         ]),
         httpListener("health", bind, SidecarPorts.health, [
           { match: { path: "/healthz/ready" }, route: { cluster: "agent", prefix_rewrite: "/ready" } },

@@ -4,7 +4,15 @@
  */
 
 /** Ports of a sidecar. Source: Istio. */
-export const SidecarPorts = { admin: 15000, outbound: 15001, inbound: 15006, hbone: 15008, appProbe: 15020, health: 15021, prometheus: 15090 } as const;
+export const SidecarPorts = {
+  admin: 15000,
+  outbound: 15001,
+  inbound: 15006,
+  hbone: 15008,
+  appProbe: 15020,
+  health: 15021,
+  prometheus: 15090,
+} as const;
 
 /** The uid and gid of a proxy, and the socket mark of its connections where there is no such uid. Source: Istio. */
 export const PROXY_UID = 1337;
@@ -29,9 +37,18 @@ export function buildCaptureRules(options: CaptureOptions): string {
   const { family } = options;
   const loopback = family === 4 ? "127.0.0.1/32" : "::1/128";
   const passthroughSource = family === 4 ? "127.0.0.6/32" : "::6/128";
-  const own = options.exemptBy === "owner" ? [`-m owner --uid-owner ${PROXY_UID}`, `-m owner --gid-owner ${PROXY_UID}`] : [`-m mark --mark ${PROXY_UID}`];
+  const own =
+    options.exemptBy === "owner"
+      ? [`-m owner --uid-owner ${PROXY_UID}`, `-m owner --gid-owner ${PROXY_UID}`]
+      : [`-m mark --mark ${PROXY_UID}`];
   const others = own.map((match) => match.replace(/ --(\S+) /, " ! --$1 "));
-  const inboundExclusions = [SidecarPorts.hbone, SidecarPorts.prometheus, SidecarPorts.health, SidecarPorts.appProbe, ...(options.excludeInboundPorts ?? [])];
+  const inboundExclusions = [
+    SidecarPorts.hbone,
+    SidecarPorts.prometheus,
+    SidecarPorts.health,
+    SidecarPorts.appProbe,
+    ...(options.excludeInboundPorts ?? []),
+  ];
   return [
     "*nat",
     ":ISTIO_INBOUND - [0:0]",

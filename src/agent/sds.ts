@@ -1,14 +1,14 @@
 /** Secrets as SDS serves them to the proxy beside the agent: the workload's own, and files that the config names. Source: Envoy SDS; Istio's names. */
 import { readFile } from "node:fs/promises";
 import { create, toBinary } from "@bufbuild/protobuf";
-import { type Clock, type Timer } from "../base/clock.ts";
+import type { Clock, Timer } from "../base/clock.ts";
 import { digestOf } from "../base/digest.ts";
 import { messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
-import { SecretSchema, type Secret } from "../gen/envoy/extensions/transport_sockets/tls/v3/secret_pb.ts";
+import { type Secret, SecretSchema } from "../gen/envoy/extensions/transport_sockets/tls/v3/secret_pb.ts";
 import type { WorkloadCertificate } from "../identity/certificate-client.ts";
-import { TypeUrl, type Subscription, type XdsResource } from "../xds/types.ts";
 import type { XdsSession, XdsSource } from "../xds/server-types.ts";
+import { type Subscription, TypeUrl, type XdsResource } from "../xds/types.ts";
 
 /** The name of the workload's own certificate. Source: Istio. */
 export const WORKLOAD_SECRET = "default";
@@ -110,5 +110,8 @@ function keyPairSecret(name: string, chainPem: string, keyPem: Buffer): Secret {
 }
 
 function trustSecret(name: string, pem: string): Secret {
-  return create(SecretSchema, { name, type: { case: "validationContext", value: { trustedCa: { specifier: { case: "inlineBytes", value: Buffer.from(pem) } } } } });
+  return create(SecretSchema, {
+    name,
+    type: { case: "validationContext", value: { trustedCa: { specifier: { case: "inlineBytes", value: Buffer.from(pem) } } } },
+  });
 }

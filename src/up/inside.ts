@@ -94,7 +94,10 @@ export class InsideMesh {
   /** Answers a request of the host. */
   async answer(request: HostRequest): Promise<unknown> {
     if (request.op === "status") return this.status();
-    if (request.op === "stat") return serviceFigures(await Promise.all(this.#runners.map((runner) => runner.scrape())));
+    if (request.op === "stat") {
+      const scrapes = await Promise.all(this.#runners.map((runner) => runner.scrape()));
+      return serviceFigures(scrapes.filter((scrape) => scrape !== undefined));
+    }
     if (request.op === "stop") return await this.stop();
     throw new Error(`"${String(request.op)}" is no request`);
   }

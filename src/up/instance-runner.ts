@@ -12,6 +12,7 @@ import type { Place } from "./ground.ts";
 import type { WorkloadStatus } from "./messages.ts";
 import { type GatewayInstance, type Instance, MESH_NETWORK } from "./plan.ts";
 import { isHttpReady, waitFor } from "./readiness.ts";
+import type { Scrape } from "./stats.ts";
 import { Supervised } from "./supervise.ts";
 import type { TokenIssuer } from "./tokens.ts";
 
@@ -86,16 +87,22 @@ export class InstanceRunner {
     };
   }
 
-  /** The proxy's metrics in Prometheus' format; empty where there is no proxy or it is away. */
-  async scrape(): Promise<string> {
-    if (!this.#hasProxy()) return "";
+  /** The proxy's metrics; undefined where there is no proxy, or it is away. */
+  async scrape(): Promise<Scrape | undefined> {
+    if (!this.#hasProxy()) return undefined;
+    const isEnvoy = this.#context.options.proxy === "envoy";
+    const path = isEnvoy ? "/stats?histogram_buckets=cumulative&filter=inbound|15006" : "/stats/prometheus";
     try {
-      const answer = await fetch(`http://${this.#part.ip}:${SidecarPorts.prometheus}/stats/prometheus`, {
+      const answer = await fetch(`http://${this.#part.ip}:${SidecarPorts.prometheus}${path}`, {
         signal: AbortSignal.timeout(SCRAPE_TIMEOUT_MS),
       });
-      return await answer.text();
+      const text = await answer.text();
+      if (!isEnvoy) return { kind: "istio", text };
+      if (!("workload" in this.#part) || this.#part.workload.service === undefined) return undefined;
+      const { service, ports } = this.#part.workload;
+      return { kind: "envoy", text, service, ports: ports.map(({ targetPort }) => targetPort) };
     } catch {
-      return "";
+      return undefined;
     }
   }
 

@@ -13,7 +13,10 @@ istio_tcp_connections_opened_total{reporter="destination",destination_service_na
 `;
 
 test("figures come from the server's side, added up over proxies", () => {
-  const [ledger, payment] = serviceFigures([scrape, scrape]);
+  const [ledger, payment] = serviceFigures([
+    { kind: "istio", text: scrape },
+    { kind: "istio", text: scrape },
+  ]);
   assert.deepEqual(ledger, {
     service: "ledger",
     protocol: "tcp",
@@ -45,4 +48,20 @@ test("a quantile is interpolated in its bucket, and nothing has none", () => {
     15,
   );
   assert.equal(quantile(new Map(), 0.5), undefined);
+});
+
+test("a stock Envoy's own counters give the same figures", () => {
+  const text = `http.inbound_0.0.0.0_8080;.downstream_cx_ssl_total: 2
+http.inbound_0.0.0.0_8080;.downstream_cx_total: 2
+http.inbound_0.0.0.0_8080;.downstream_rq_5xx: 1
+http.inbound_0.0.0.0_8080;.downstream_rq_completed: 100
+cluster.inbound|8080||;.upstream_cx_total: 7
+listener.0.0.0.0_15006.ssl.handshake: 5
+http.inbound_0.0.0.0_8080;.downstream_rq_time: B0.5(0,0) B1(3,50) B5(4,100) B1.8e+06(4,100)
+`;
+  const [http] = serviceFigures([{ kind: "envoy", text, service: "payment", ports: [8080] }]);
+  assert.deepEqual(http, { service: "payment", protocol: "http", requests: 100, success: 0.99, p50Ms: 1, p99Ms: 4.92, mutualTls: 1 });
+  const tcp = "cluster.inbound|9000||;.upstream_cx_total: 3\nlistener.0.0.0.0_15006.ssl.handshake: 3\n";
+  const [ledger] = serviceFigures([{ kind: "envoy", text: tcp, service: "ledger", ports: [9000] }]);
+  assert.deepEqual([ledger?.protocol, ledger?.requests, ledger?.mutualTls], ["tcp", 3, 1]);
 });

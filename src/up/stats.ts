@@ -29,15 +29,33 @@ export function parsePrometheus(text: string): Sample[] {
   return samples;
 }
 
+/** One proxy's metrics as it gives them: Lateen's in Istio's names, a stock Envoy in its own. */
+export type Scrape =
+  | { readonly kind: "istio"; readonly text: string }
+  /** Envoy's /stats with cumulative histograms, and the service that the workload stands behind with its ports. */
+  | { readonly kind: "envoy"; readonly text: string; readonly service: string; readonly ports: readonly number[] };
+
 /** Adds up what the proxies in front of the services' workloads counted (reporter "destination"). Sorted by service. */
-export function serviceFigures(scrapes: readonly string[]): ServiceFigures[] {
+export function serviceFigures(scrapes: readonly Scrape[]): ServiceFigures[] {
   const byService = new Map<string, Sums>();
-  for (const { name, labels, value } of scrapes.flatMap(parsePrometheus)) {
+  const sumsOf = (service: string): Sums => {
+    const sums = byService.get(service) ?? { requests: 0, failed: 0, mutualTls: 0, tcp: 0, buckets: new Map<number, number>() };
+    byService.set(service, sums);
+    return sums;
+  };
+  for (const scrape of scrapes) {
+    if (scrape.kind === "istio") addIstioMetrics(scrape.text, sumsOf);
+    else addEnvoyStats(scrape, sumsOf(scrape.service));
+  }
+  return [...byService].sort(([a], [b]) => (a < b ? -1 : 1)).map(([service, sums]) => figuresOf(service, sums));
+}
+
+function addIstioMetrics(text: string, sumsOf: (service: string) => Sums): void {
+  for (const { name, labels, value } of parsePrometheus(text)) {
     if (labels.get("reporter") !== "destination") continue;
     const service = labels.get("destination_service_name");
     if (!service || service === "unknown") continue;
-    const sums = byService.get(service) ?? { requests: 0, failed: 0, mutualTls: 0, tcp: 0, buckets: new Map<number, number>() };
-    byService.set(service, sums);
+    const sums = sumsOf(service);
     const isMutual = labels.get("connection_security_policy") === "mutual_tls";
     if (name === "istio_requests_total") {
       sums.requests += value;
@@ -51,7 +69,33 @@ export function serviceFigures(scrapes: readonly string[]): ServiceFigures[] {
       sums.buckets.set(bound, (sums.buckets.get(bound) ?? 0) + value);
     }
   }
-  return [...byService].sort(([a], [b]) => (a < b ? -1 : 1)).map(([service, sums]) => figuresOf(service, sums));
+}
+
+/** A stock Envoy counts by listener and cluster: what came in on the workload's ports is its service's. Source: Envoy, HTTP and cluster statistics. */
+function addEnvoyStats({ text, ports }: Extract<Scrape, { kind: "envoy" }>, sums: Sums): void {
+  const stats = new Map(
+    text.split("\n").map((line): [string, string] => [line.slice(0, line.lastIndexOf(": ")), line.slice(line.lastIndexOf(": ") + 2)]),
+  );
+  const count = (name: string): number => Number(stats.get(name) ?? 0);
+  const handshakes = count("listener.0.0.0.0_15006.ssl.handshake");
+  for (const port of ports) {
+    const http = `http.inbound_0.0.0.0_${port};`;
+    const requests = count(`${http}.downstream_rq_completed`);
+    const connections = count(`${http}.downstream_cx_total`);
+    const tcp = count(`cluster.inbound|${port}||;.upstream_cx_total`);
+    if (connections === 0) {
+      sums.tcp += tcp;
+      sums.mutualTls += Math.min(tcp, handshakes);
+      continue;
+    }
+    sums.requests += requests;
+    sums.failed += count(`${http}.downstream_rq_5xx`);
+    // Requests are not counted by connection: each stands for its connection's share.
+    sums.mutualTls += requests * (count(`${http}.downstream_cx_ssl_total`) / connections);
+    for (const [, bound = "", upTo = ""] of (stats.get(`${http}.downstream_rq_time`) ?? "").matchAll(/B([\d.e+]+)\(\d+,(\d+)\)/g)) {
+      sums.buckets.set(Number(bound), (sums.buckets.get(Number(bound)) ?? 0) + Number(upTo));
+    }
+  }
 }
 
 function figuresOf(service: string, sums: Sums): ServiceFigures {
