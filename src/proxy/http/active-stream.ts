@@ -8,6 +8,7 @@ import type { Address, PeerCertificate } from "../../model/connection.ts";
 import type { HeaderList } from "../../net/http/headers.ts";
 import type { RequestHead, ResponseHead, ServerStream, StreamHandler, StreamReset } from "../../net/http/stream.ts";
 import type { FieldTarget } from "../../policy/fields.ts";
+import type { Reporter } from "../../telemetry/istio-metrics.ts";
 import type { PeerInfo, StreamRecord } from "../../telemetry/record.ts";
 import { TLS_REDIRECT } from "../route/redirect.ts";
 import type { ClusterTarget, FilterOverride, ForwardAction, RouteEntry } from "../route/route-entry.ts";
@@ -18,9 +19,8 @@ import type { ClusterCounters } from "./cluster-counters.ts";
 import type { FilterStream } from "./filter.ts";
 import type { GrpcMessageCounter } from "./filters/grpc-message-counter.ts";
 import { encodeLocalReply, type LocalReply, REPLIES } from "./local-reply.ts";
-import type { ManagedConnection } from "./managed-connection.ts";
 import type { ManagerCore } from "./manager-core.ts";
-import { admitRequest } from "./request-admission.ts";
+import { type AdmissionContext, admitRequest } from "./request-admission.ts";
 import { Router, type RouterStream } from "./router.ts";
 import { Timeout, type TimeoutLists } from "./timeout-lists.ts";
 
@@ -30,10 +30,25 @@ const HELD_BYTES_MAX = 256 * 1024;
 /** Takes what still comes of a request that was answered. */
 const DEAF: StreamHandler = { onData() {}, onTrailers() {}, onReset() {}, onDrain() {} };
 
+/** What a request needs of its connection. */
+export interface StreamConnection {
+  readonly admission: AdmissionContext;
+  readonly loadBalancing: LoadBalancerContext;
+  readonly reporter: Reporter;
+  readonly remoteAddress: Address;
+  readonly localAddress: Address;
+  readonly isHttp2: boolean;
+  /** Clients of the mesh may tell who they are. */
+  readonly learnsPeers: boolean;
+  readonly peerHeaders: { readonly id: string; readonly metadata: string } | undefined;
+  /** A request of it ended. */
+  onStreamEnd(): void;
+}
+
 /** See the file's head. */
 export class ActiveStream implements StreamHandler, FilterStream, RouterStream {
   readonly #core: ManagerCore;
-  readonly #connection: ManagedConnection;
+  readonly #connection: StreamConnection;
   readonly #down: ServerStream;
   readonly head: RequestHead;
   readonly record: StreamRecord;
@@ -73,7 +88,7 @@ export class ActiveStream implements StreamHandler, FilterStream, RouterStream {
   #overall: Timeout | undefined;
   #duration: Timeout | undefined;
 
-  constructor(core: ManagerCore, connection: ManagedConnection, down: ServerStream, head: RequestHead, record: StreamRecord) {
+  constructor(core: ManagerCore, connection: StreamConnection, down: ServerStream, head: RequestHead, record: StreamRecord) {
     this.#core = core;
     this.#connection = connection;
     this.#down = down;

@@ -4,7 +4,7 @@ import type { RequestHead, ServerConnection, ServerHandler, ServerStream } from 
 import type { Reporter } from "../../telemetry/istio-metrics.ts";
 import { StreamRecord } from "../../telemetry/record.ts";
 import type { DownstreamConnection, LoadBalancerContext } from "../types.ts";
-import { ActiveStream } from "./active-stream.ts";
+import { ActiveStream, type StreamConnection } from "./active-stream.ts";
 import type { ManagerCore } from "./manager-core.ts";
 import type { AdmissionContext } from "./request-admission.ts";
 import { Timeout } from "./timeout-lists.ts";
@@ -22,7 +22,7 @@ export interface ConnectionOwner {
 const NO_NAMES: readonly string[] = [];
 
 /** See the file's head. */
-export class ManagedConnection implements ServerHandler {
+export class ManagedConnection implements ServerHandler, StreamConnection {
   readonly #owner: ConnectionOwner;
   readonly #connection: DownstreamConnection;
   readonly admission: AdmissionContext;
