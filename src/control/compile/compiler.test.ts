@@ -77,7 +77,7 @@ test("resources of one type have names of their own", () => {
 const asked: readonly { name: string; cluster: string; want: number | undefined }[] = [
   { name: "all of a service", cluster: "outbound|80||b.default.svc.cluster.local", want: 1 },
   { name: "a subset that nobody is in", cluster: "outbound|80|v1|b.default.svc.cluster.local", want: 0 },
-  { name: "a subset that nobody defined", cluster: "outbound|80|v7|b.default.svc.cluster.local", want: 0 },
+  { name: "a subset that nobody defined", cluster: "outbound|80|v7|b.default.svc.cluster.local", want: undefined },
   { name: "a port that the service has not", cluster: "outbound|82||b.default.svc.cluster.local", want: undefined },
   { name: "a service that is none", cluster: "outbound|80||c.default.svc.cluster.local", want: undefined },
   { name: "an inbound cluster", cluster: "inbound|80||", want: undefined },

@@ -103,9 +103,11 @@ export function createServiceResources(): ServiceResources {
     const port = service?.ports.find(({ number }) => number === parts?.port);
     if (!parts || !service || !port || discoveryKind(service, client.kind) !== "eds") return undefined;
     const rule = snapshot.destinationRule(service.hostname, client);
+    // A subset that is gone has no endpoints to tell of: an empty answer would empty a cluster that is still in use until routes have changed.
+    const subset = rule?.spec.subsets.find((one) => one.name === parts.subset);
+    if (parts.subset !== undefined && !subset) return undefined;
     return assignments.get([snapshot, service, rule ?? NOTHING], `${client.clusterId}|${name}`, () => {
-      const subset = rule?.spec.subsets.find((one) => one.name === parts.subset);
-      const endpoints = parts.subset !== undefined && !subset ? [] : snapshot.endpoints(service.hostname);
+      const endpoints = snapshot.endpoints(service.hostname);
       const input = assignmentInput({ name, port, subset, rule, endpoints, clusterId: client.clusterId, snapshot });
       return resourceOf(cache, name, ASSIGNMENT, input);
     });
