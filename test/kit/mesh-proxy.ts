@@ -37,7 +37,7 @@ export async function startTestProxy(options: {
   const proxy = new ProxyServer({
     bootstrap,
     flags: parsed.flags,
-    environment: { socketMark: undefined, listenFds: new Map(), heapDump: false, variables: {} },
+    environment: { socketMark: undefined, listenFds: new Map(), heapDump: false, embedsIdentity: false, variables: {} },
     clock: options.clock,
     random: createSeededRandom(options.seed ?? 1),
     log,
