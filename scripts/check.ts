@@ -6,7 +6,13 @@ process.chdir(fileURLToPath(new URL("..", import.meta.url)));
 const fix = process.argv.includes("--fix");
 const steps: readonly (readonly string[])[] = [
   ["node_modules/.bin/tsc", "-p", "."],
-  ["node_modules/.bin/biome", fix ? "check" : "ci", ...(fix ? ["--write"] : []), "--max-diagnostics=40"],
+  [
+    "node_modules/.bin/biome",
+    fix ? "check" : "ci",
+    ...(fix ? ["--write"] : []),
+    "--max-diagnostics=40",
+    ...(process.stdout.isTTY ? [] : ["--colors=off"]),
+  ],
 ];
 let failed = 0;
 for (const [command = "", ...args] of steps) {

@@ -23,10 +23,17 @@ export function digestOfObject(value: object): string {
 function canonical(value: object): string {
   if (value instanceof Uint8Array) return `b:${digestOf(value)}`;
   if (Array.isArray(value)) return `[${value.map(part).join(",")}]`;
-  if (value instanceof Map) return `m{${[...value].map(([k, v]) => `${part(k)}:${part(v)}`).sort().join(",")}}`;
+  if (value instanceof Map)
+    return `m{${[...value]
+      .map(([k, v]) => `${part(k)}:${part(v)}`)
+      .sort()
+      .join(",")}}`;
   if (value instanceof Set) return `s{${[...value].map(part).sort().join(",")}}`;
   const entries = Object.entries(value).filter(([, v]) => v !== undefined);
-  return `{${entries.map(([k, v]) => `${JSON.stringify(k)}:${part(v)}`).sort().join(",")}}`;
+  return `{${entries
+    .map(([k, v]) => `${JSON.stringify(k)}:${part(v)}`)
+    .sort()
+    .join(",")}}`;
 }
 
 function part(value: unknown): string {

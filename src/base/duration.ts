@@ -1,6 +1,6 @@
 /** Durations as users write them: "1.5s", "100ms", "1h30m". Source: protobuf's JSON mapping and Go's time.ParseDuration. */
 
-const UNIT_MS: Readonly<Record<string, number>> = { h: 3_600_000, m: 60_000, s: 1000, ms: 1, us: 0.001, "µs": 0.001, ns: 0.000001 };
+const UNIT_MS: Readonly<Record<string, number>> = { h: 3_600_000, m: 60_000, s: 1000, ms: 1, us: 0.001, µs: 0.001, ns: 0.000001 };
 
 /** Milliseconds (may be a fraction), or undefined when `text` is no duration. A sign is allowed, "0" needs no unit. */
 export function parseDurationMs(text: string): number | undefined {
@@ -8,7 +8,8 @@ export function parseDurationMs(text: string): number | undefined {
   const match = /^([+-]?)((?:\d+(?:\.\d*)?|\.\d+)(?:h|ms|m|us|µs|ns|s))+$/.exec(text);
   if (!match) return undefined;
   let total = 0;
-  for (const [, amount, unit] of text.matchAll(/(\d+(?:\.\d*)?|\.\d+)(h|ms|m|us|µs|ns|s)/g)) total += Number(amount) * (UNIT_MS[unit as string] as number);
+  for (const [, amount, unit] of text.matchAll(/(\d+(?:\.\d*)?|\.\d+)(h|ms|m|us|µs|ns|s)/g))
+    total += Number(amount) * (UNIT_MS[unit as string] as number);
   return match[1] === "-" ? -total : total;
 }
 

@@ -53,5 +53,12 @@ export function createSeededRandom(seed: number): Random {
     t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
     return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
   };
-  return { next, uuid: () => uuidFrom(Uint8Array.from({ length: 16 }, () => next() * 256), 0) };
+  return {
+    next,
+    uuid: () =>
+      uuidFrom(
+        Uint8Array.from({ length: 16 }, () => next() * 256),
+        0,
+      ),
+  };
 }

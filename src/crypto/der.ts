@@ -30,7 +30,10 @@ function encodeLength(length: number): Buffer {
 
 /** PEM of DER under a label ("CERTIFICATE REQUEST"). */
 export function encodePem(label: string, der: Uint8Array): string {
-  const lines = Buffer.from(der).toString("base64").match(/.{1,64}/g) ?? [];
+  const lines =
+    Buffer.from(der)
+      .toString("base64")
+      .match(/.{1,64}/g) ?? [];
   return `-----BEGIN ${label}-----\n${lines.join("\n")}\n-----END ${label}-----\n`;
 }
 

@@ -60,11 +60,13 @@ function checkChain(chain: readonly string[], keyPem: Buffer, identity: SpiffeId
   if (!leafPem || !rootPem) throw new Error(`the authority sent ${chain.length} certificates; a leaf and at least its root are needed`);
   const leaf = new X509Certificate(leafPem);
   if (!leaf.checkPrivateKey(createPrivateKey(keyPem))) throw new Error("the authority's certificate is for another key");
-  if (leaf.subjectAltName !== `URI:${identity}`) throw new Error(`the authority's certificate names ${leaf.subjectAltName ?? "nobody"}, not ${identity}`);
+  if (leaf.subjectAltName !== `URI:${identity}`)
+    throw new Error(`the authority's certificate names ${leaf.subjectAltName ?? "nobody"}, not ${identity}`);
   let below = leaf;
   for (const pem of issuers) {
     const issuer = new X509Certificate(pem);
-    if (!below.checkIssued(issuer) || !below.verify(issuer.publicKey)) throw new Error(`the authority's chain is broken: "${below.subject}" was not signed by "${issuer.subject}"`);
+    if (!below.checkIssued(issuer) || !below.verify(issuer.publicKey))
+      throw new Error(`the authority's chain is broken: "${below.subject}" was not signed by "${issuer.subject}"`);
     below = issuer;
   }
   return {

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { FakeClock } from "../../test/kit/fake-clock.ts";
-import { createSeededRandom } from "../base/random.ts";
 import type { Log } from "../base/log.ts";
+import { createSeededRandom } from "../base/random.ts";
 import type { WorkloadCertificate } from "./certificate-client.ts";
 import { startRotation } from "./rotation.ts";
 
@@ -51,7 +51,10 @@ test("while the authority is away the old certificate stays and tries go on, wit
   await clock.advance(60_000);
   assert.ok(asked() - before >= 2, "at least one try in 30 s");
   await clock.advance(6 * HOUR_MS);
-  assert.ok(lines.some((line) => line.startsWith("error")), "less than a quarter of its life left");
+  assert.ok(
+    lines.some((line) => line.startsWith("error")),
+    "less than a quarter of its life left",
+  );
   setUp(true);
   await clock.advance(30_000);
   assert.equal(got.length, 2);

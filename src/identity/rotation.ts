@@ -55,7 +55,10 @@ export function startRotation(options: RotationOptions): Rotation {
 
   const report = (error: unknown, waitMs: number): void => {
     const fields = { error: messageOf(error), retryMs: waitMs };
-    if (!current) return log.warn("no certificate yet: the authority could not be asked or refused", fields);
+    if (!current) {
+      log.warn("no certificate yet: the authority could not be asked or refused", fields);
+      return;
+    }
     const left = (current.notAfterMs - clock.nowMs()) / (current.notAfterMs - current.notBeforeMs);
     const text = `the certificate could not be renewed; the one held is good for another ${Math.max(0, Math.round((current.notAfterMs - clock.nowMs()) / 1000))} s`;
     if (left < ALARM_LEFT) log.error(text, fields);

@@ -2,9 +2,10 @@
  * A workload's identity as its environment describes it, kept alive: the same for the agent beside an Envoy and for Lateen's proxy, which needs no agent.
  * Source: Istio pilot-agent's environment (CA_ADDR, TRUST_DOMAIN, POD_NAMESPACE, SERVICE_ACCOUNT, SECRET_TTL ...).
  */
+
+import { X509Certificate } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { X509Certificate } from "node:crypto";
 import type { Clock } from "../base/clock.ts";
 import { parseDurationMs } from "../base/duration.ts";
 import { messageOf, UserError } from "../base/errors.ts";
@@ -40,17 +41,24 @@ export function readIdentityEnvironment(env: Readonly<Record<string, string | un
   const need = (name: string): string => {
     const value = env[name];
     if (value) return value;
-    throw new UserError(`${name} is not set`, { hint: "A workload's identity is described by CA_ADDR, POD_NAMESPACE and SERVICE_ACCOUNT, as for Istio's agent." });
+    throw new UserError(`${name} is not set`, {
+      hint: "A workload's identity is described by CA_ADDR, POD_NAMESPACE and SERVICE_ACCOUNT, as for Istio's agent.",
+    });
   };
   const address = need("CA_ADDR");
   const colon = address.lastIndexOf(":");
   const caPort = Number(address.slice(colon + 1));
-  if (colon <= 0 || !Number.isInteger(caPort) || caPort < 1 || caPort > 65535) throw new UserError(`CA_ADDR "${address}" is not of the form host:port`);
+  if (colon <= 0 || !Number.isInteger(caPort) || caPort < 1 || caPort > 65535)
+    throw new UserError(`CA_ADDR "${address}" is not of the form host:port`);
   const ttl = env["SECRET_TTL"] || DEFAULT_TTL;
   const ttlMs = parseDurationMs(ttl);
   if (ttlMs === undefined || ttlMs < 60_000) throw new UserError(`SECRET_TTL "${ttl}" must be a duration of at least a minute, as "24h"`);
   return {
-    identity: formatSpiffeId({ trustDomain: env["TRUST_DOMAIN"] || "cluster.local", namespace: need("POD_NAMESPACE"), serviceAccount: need("SERVICE_ACCOUNT") }),
+    identity: formatSpiffeId({
+      trustDomain: env["TRUST_DOMAIN"] || "cluster.local",
+      namespace: need("POD_NAMESPACE"),
+      serviceAccount: need("SERVICE_ACCOUNT"),
+    }),
     caHost: address.slice(0, colon).replace(/^\[|\]$/g, ""),
     caPort,
     caServerName: env["ISTIOD_SAN"] || address.slice(0, colon),
@@ -120,7 +128,9 @@ async function resolveAuthority(host: string, network: Network): Promise<string>
 }
 
 function checkAuthority(peer: PeerCertificate, serverName: string): string | undefined {
-  return peer.dnsSans.includes(serverName) ? undefined : `the authority's certificate is for ${peer.dnsSans.join(", ") || "nobody"}, not for ${serverName}`;
+  return peer.dnsSans.includes(serverName)
+    ? undefined
+    : `the authority's certificate is for ${peer.dnsSans.join(", ") || "nobody"}, not for ${serverName}`;
 }
 
 async function readRoot(file: string): Promise<string> {
@@ -131,7 +141,9 @@ async function readRoot(file: string): Promise<string> {
     for (const pem of certificates) new X509Certificate(pem); // Throws for what is none.
     return text;
   } catch (error) {
-    throw new UserError(`the authority's root ${file} cannot be read: ${messageOf(error)}`, { hint: "It says whom to ask: without it any machine could pose as the authority." });
+    throw new UserError(`the authority's root ${file} cannot be read: ${messageOf(error)}`, {
+      hint: "It says whom to ask: without it any machine could pose as the authority.",
+    });
   }
 }
 

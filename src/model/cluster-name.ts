@@ -25,7 +25,8 @@ export function clusterName({ direction, port, subset, hostname }: ClusterNamePa
 /** The parts of a cluster name; undefined for any other name. */
 export function parseClusterName(name: string): ClusterNameParts | undefined {
   const [direction, port, subset, hostname, ...rest] = name.split("|");
-  if ((direction !== "outbound" && direction !== "inbound") || !port || hostname === undefined || rest.length > 0 || !/^\d+$/.test(port)) return undefined;
+  if ((direction !== "outbound" && direction !== "inbound") || !port || hostname === undefined || rest.length > 0 || !/^\d+$/.test(port))
+    return undefined;
   return { direction, port: Number(port), subset: subset || undefined, hostname };
 }
 

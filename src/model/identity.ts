@@ -15,8 +15,10 @@ const NAME = /^[a-zA-Z0-9](?:[a-zA-Z0-9._-]{0,252})$/;
 
 /** The identity as text. Throws when a part could change the meaning of the whole (a slash, nothing at all). */
 export function formatSpiffeId({ trustDomain, namespace, serviceAccount }: Identity): SpiffeId {
-  if (!TRUST_DOMAIN.test(trustDomain)) throw new Error(`"${trustDomain}" is no trust domain: lower-case letters, digits, dots, dashes and underscores`);
-  for (const part of [namespace, serviceAccount]) if (!NAME.test(part)) throw new Error(`"${part}" cannot be a namespace or service account of an identity`);
+  if (!TRUST_DOMAIN.test(trustDomain))
+    throw new Error(`"${trustDomain}" is no trust domain: lower-case letters, digits, dots, dashes and underscores`);
+  for (const part of [namespace, serviceAccount])
+    if (!NAME.test(part)) throw new Error(`"${part}" cannot be a namespace or service account of an identity`);
   return `spiffe://${trustDomain}/ns/${namespace}/sa/${serviceAccount}` as SpiffeId;
 }
 

@@ -85,7 +85,10 @@ export interface Acceptor {
 /** Resolves names. Source: /etc/resolv.conf and /etc/hosts of the place where the proxy runs. */
 export interface Resolver {
   /** IP addresses, IPv4 first, and for how long they hold. Rejects when the name cannot be resolved. */
-  resolve(name: string, options: { readonly family: 4 | 6 | "any" }): Promise<{ readonly addresses: readonly string[]; readonly ttlMs: number }>;
+  resolve(
+    name: string,
+    options: { readonly family: 4 | 6 | "any" },
+  ): Promise<{ readonly addresses: readonly string[]; readonly ttlMs: number }>;
 }
 
 /** All that touches the network, in one argument. */

@@ -76,7 +76,10 @@ async function run(flags: Flags, log: LeveledLog, terminationDrainMs: number): P
   const clock = systemClock;
   const metrics = createMetricsRegistry();
   const accessLogs = createFileSink({ clock, log, metrics });
-  const network = createSystemNetwork({ clock, onShed: (address) => log.warn(`connection reset: too many wait on ${addressText(address)}`) });
+  const network = createSystemNetwork({
+    clock,
+    onShed: (address) => log.warn(`connection reset: too many wait on ${addressText(address)}`),
+  });
   const random = createSystemRandom();
   let identity: EmbeddedIdentity | undefined;
   if (environment.embedsIdentity && flags.mode !== "validate") {

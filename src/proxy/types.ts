@@ -8,8 +8,8 @@ import type { Random } from "../base/random.ts";
 import type { Address, Channel } from "../net/channel.ts";
 import type { Network } from "../net/dial.ts";
 import type { ClientStream, ClientStreamHandler, RequestHead } from "../net/http/stream.ts";
-import type { MetricsRegistry } from "../telemetry/metrics.ts";
 import type { AccessLogSink } from "../telemetry/access-log-sink.ts";
+import type { MetricsRegistry } from "../telemetry/metrics.ts";
 import type { PeerInfo, ResponseFlag, StreamRecord } from "../telemetry/record.ts";
 
 /** The proxy's own node, as its bootstrap tells. */

@@ -6,8 +6,34 @@ import type { Address, TlsInfo } from "../model/connection.ts";
 
 /** Envoy's response flags by their short codes. Source: envoy.data.accesslog.v3.ResponseFlags. */
 export type ResponseFlag =
-  | "LH" | "UH" | "UT" | "LR" | "UR" | "UF" | "UC" | "UO" | "NR" | "DI" | "FI" | "RL" | "UAEX" | "RLSE" | "DC" | "URX" | "SI" | "IH"
-  | "DPE" | "UMSDR" | "RFCF" | "NFCF" | "DT" | "UPE" | "NC" | "OM" | "DF" | "DR";
+  | "LH"
+  | "UH"
+  | "UT"
+  | "LR"
+  | "UR"
+  | "UF"
+  | "UC"
+  | "UO"
+  | "NR"
+  | "DI"
+  | "FI"
+  | "RL"
+  | "UAEX"
+  | "RLSE"
+  | "DC"
+  | "URX"
+  | "SI"
+  | "IH"
+  | "DPE"
+  | "UMSDR"
+  | "RFCF"
+  | "NFCF"
+  | "DT"
+  | "UPE"
+  | "NC"
+  | "OM"
+  | "DF"
+  | "DR";
 
 /** Who stands at the other end, as far as it is known. Source: Istio's peer metadata; unknown members are "unknown". */
 export interface PeerInfo {

@@ -15,10 +15,14 @@ setInterval(() => {
 process.on("SIGTERM", () => process.exit());
 
 function ask(method, path, body) {
-  const request = http.request(`${url}${path}`, { method, agent, headers: body ? { "content-type": "application/json" } : {} }, (answer) => {
-    if (answer.statusCode !== 200) console.log(`${method} ${path}: ${answer.statusCode}`);
-    answer.resume();
-  });
+  const request = http.request(
+    `${url}${path}`,
+    { method, agent, headers: body ? { "content-type": "application/json" } : {} },
+    (answer) => {
+      if (answer.statusCode !== 200) console.log(`${method} ${path}: ${answer.statusCode}`);
+      answer.resume();
+    },
+  );
   request.on("error", (error) => console.log(`${method} ${path}: ${error.message}`));
   request.end(body);
 }

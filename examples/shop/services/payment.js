@@ -27,7 +27,11 @@ const server = http.createServer(async (req, res) => {
   const receipt = { receipt: `${version}-${process.pid}-${paid}`, version, sku: order.sku, amount: order.amount };
   res.writeHead(200, { "content-type": "application/json", "x-payment-version": version }).end(JSON.stringify(receipt));
   if (order.dryRun) return;
-  inventory.reserve({ sku: order.sku, count: 1 }, { deadline: Date.now() + 2000 }, (error) => error && console.log(`reserve: ${error.message}`));
+  inventory.reserve(
+    { sku: order.sku, count: 1 },
+    { deadline: Date.now() + 2000 },
+    (error) => error && console.log(`reserve: ${error.message}`),
+  );
   announce(receipt);
 });
 server.keepAliveTimeout = 60_000;
@@ -35,7 +39,11 @@ server.listen(port, () => console.log(`payment ${version} listens on ${port}`));
 process.on("SIGTERM", () => server.close(() => process.exit()));
 
 function announce(receipt) {
-  const request = http.request(`${ordersUrl}/orders`, { method: "POST", agent, headers: { "content-type": "application/json" } }, (answer) => answer.resume());
+  const request = http.request(
+    `${ordersUrl}/orders`,
+    { method: "POST", agent, headers: { "content-type": "application/json" } },
+    (answer) => answer.resume(),
+  );
   request.on("error", (error) => console.log(`orders: ${error.message}`));
   request.end(JSON.stringify(receipt));
 }

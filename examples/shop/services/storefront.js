@@ -30,9 +30,13 @@ async function relay(res, url, body) {
 
 function call(url, body) {
   return new Promise((resolve, reject) => {
-    const request = http.request(url, { method: body ? "POST" : "GET", agent, headers: body ? { "content-type": "application/json" } : {} }, async (answer) => {
-      resolve({ status: answer.statusCode, body: await readBody(answer).catch(reject) });
-    });
+    const request = http.request(
+      url,
+      { method: body ? "POST" : "GET", agent, headers: body ? { "content-type": "application/json" } : {} },
+      async (answer) => {
+        resolve({ status: answer.statusCode, body: await readBody(answer).catch(reject) });
+      },
+    );
     request.on("error", reject);
     request.end(body);
   });

@@ -6,7 +6,9 @@ import { createAuthenticator, parseTokenRule } from "./authenticate.ts";
 
 const { publicKey, privateKey } = await generateKeyPair("ES256");
 const stranger = await generateKeyPair("ES256");
-const rule = parseTokenRule(JSON.stringify({ issuer: "lateen", audiences: ["lateen-ca"], jwks: { keys: [{ ...(await exportJWK(publicKey)), alg: "ES256" }] } }));
+const rule = parseTokenRule(
+  JSON.stringify({ issuer: "lateen", audiences: ["lateen-ca"], jwks: { keys: [{ ...(await exportJWK(publicKey)), alg: "ES256" }] } }),
+);
 const authenticator = createAuthenticator({ trustDomain: "cluster.local", rule });
 
 interface Claims {
@@ -17,7 +19,13 @@ interface Claims {
   readonly key?: CryptoKey;
 }
 
-async function token({ iss = "lateen", aud = "lateen-ca", sub = "system:serviceaccount:shop:payment", key = privateKey, ...rest }: Claims): Promise<string> {
+async function token({
+  iss = "lateen",
+  aud = "lateen-ca",
+  sub = "system:serviceaccount:shop:payment",
+  key = privateKey,
+  ...rest
+}: Claims): Promise<string> {
   const jwt = new SignJWT({}).setProtectedHeader({ alg: "ES256" }).setIssuer(iss).setAudience(aud).setSubject(sub);
   const exp = "exp" in rest ? rest.exp : "1h";
   if (exp) jwt.setExpirationTime(exp);

@@ -38,7 +38,8 @@ export function parseTokenRule(text: string): TokenRule {
   const jwksUri = rule["jwks_uri"] ?? rule["jwksUri"];
   const jwks = typeof rule["jwks"] === "string" ? (JSON.parse(rule["jwks"]) as unknown) : rule["jwks"];
   if (typeof issuer !== "string" || issuer === "") throw new Error("JWT_RULE: issuer must be a text");
-  if (!Array.isArray(audiences) || audiences.length === 0 || !audiences.every((a) => typeof a === "string")) throw new Error("JWT_RULE: audiences must be a list of texts, at least one");
+  if (!Array.isArray(audiences) || audiences.length === 0 || !audiences.every((a) => typeof a === "string"))
+    throw new Error("JWT_RULE: audiences must be a list of texts, at least one");
   if (jwksUri !== undefined && typeof jwksUri !== "string") throw new Error("JWT_RULE: jwks_uri must be a text");
   if (typeof jwksUri === "string") checkJwksUri(jwksUri);
   if (jwksUri === undefined && (typeof jwks !== "object" || jwks === null)) throw new Error("JWT_RULE: jwks_uri or jwks is needed");
@@ -49,7 +50,8 @@ function checkJwksUri(uri: string): void {
   const url = URL.parse(uri);
   if (!url) throw new Error(`JWT_RULE: jwks_uri "${uri}" is no URL`);
   const isLoopback = ["127.0.0.1", "[::1]", "localhost"].includes(url.hostname);
-  if (url.protocol !== "https:" && !(url.protocol === "http:" && isLoopback)) throw new Error(`JWT_RULE: jwks_uri "${uri}" must be https (http is taken on loopback only)`);
+  if (url.protocol !== "https:" && !(url.protocol === "http:" && isLoopback))
+    throw new Error(`JWT_RULE: jwks_uri "${uri}" must be https (http is taken on loopback only)`);
 }
 
 /** Makes an authenticator for a trust domain. `rule` undefined: certificates alone. */
@@ -64,7 +66,11 @@ export function createAuthenticator(options: { readonly trustDomain: string; rea
       const identity = uris.length === 1 ? parseSpiffeId(uris[0] as string) : undefined;
       if (identity && identity.trustDomain === trustDomain) return identity;
       if (identity) throw unauthenticated(`the certificate is of trust domain ${identity.trustDomain}, not ${trustDomain}`);
-      throw unauthenticated(bearer !== undefined ? "tokens are not taken here: no JWT_RULE is set" : "neither a bearer token nor a workload certificate was shown");
+      throw unauthenticated(
+        bearer !== undefined
+          ? "tokens are not taken here: no JWT_RULE is set"
+          : "neither a bearer token nor a workload certificate was shown",
+      );
     },
   };
 }
@@ -94,7 +100,8 @@ async function verifyToken(token: string, rule: TokenRule, keys: JWTVerifyGetKey
     throw unauthenticated(`the token is refused: ${messageOf(error)}`);
   }
   const [, namespace, serviceAccount] = SUBJECT.exec(subject ?? "") ?? [];
-  if (!namespace || !serviceAccount) throw unauthenticated(`the token's subject "${subject}" is no service account (system:serviceaccount:NAMESPACE:NAME)`);
+  if (!namespace || !serviceAccount)
+    throw unauthenticated(`the token's subject "${subject}" is no service account (system:serviceaccount:NAMESPACE:NAME)`);
   return { namespace, serviceAccount };
 }
 

@@ -87,7 +87,8 @@ export async function createSelfSignedRoot(trustDomain: string, clock: Clock): P
 /** Makes an authority of its files. Rejects with what is wrong: a key that does not fit, a certificate that may not sign, one that has expired. */
 export async function createAuthority(files: AuthorityFiles, clock: Clock, limits: AuthorityLimits = DEFAULT_LIMITS): Promise<Authority> {
   const ca = readCertificate(files.caCertPem, "ca-cert.pem");
-  if (!ca.getExtension(BasicConstraintsExtension)?.ca) throw new Error(`ca-cert.pem ("${ca.subject}") is no certificate of an authority: basicConstraints lacks CA:TRUE`);
+  if (!ca.getExtension(BasicConstraintsExtension)?.ca)
+    throw new Error(`ca-cert.pem ("${ca.subject}") is no certificate of an authority: basicConstraints lacks CA:TRUE`);
   if (ca.notAfter.getTime() <= clock.nowMs()) throw new Error(`ca-cert.pem ("${ca.subject}") expired on ${ca.notAfter.toISOString()}`);
   const { key, algorithm } = await importSigningKey(files.caKeyPem);
   await checkKeyFits(ca, key, algorithm);
@@ -125,7 +126,10 @@ export async function createAuthority(files: AuthorityFiles, clock: Clock, limit
     },
     async issueServer(dnsNames) {
       const keys = await webcrypto.subtle.generateKey(EC, true, ["sign", "verify"]);
-      const names = new SubjectAlternativeNameExtension(dnsNames.map((value) => ({ type: "dns" as const, value })), true);
+      const names = new SubjectAlternativeNameExtension(
+        dnsNames.map((value) => ({ type: "dns" as const, value })),
+        true,
+      );
       const leaf = await issue(keys.publicKey, names, limits.defaultTtlMs);
       const der = Buffer.from(await webcrypto.subtle.exportKey("pkcs8", keys.privateKey)).toString("base64");
       const keyPem = Buffer.from(`-----BEGIN PRIVATE KEY-----\n${(der.match(/.{1,64}/g) ?? []).join("\n")}\n-----END PRIVATE KEY-----\n`);
@@ -165,7 +169,8 @@ function intermediates(files: AuthorityFiles, roots: readonly string[]): string[
 
 async function importSigningKey(pem: string): Promise<{ key: webcrypto.CryptoKey; algorithm: typeof EC | typeof RSA }> {
   const body = /-----BEGIN PRIVATE KEY-----([A-Za-z0-9+/=\s]+)-----END PRIVATE KEY-----/.exec(pem)?.[1];
-  if (!body) throw new Error("ca-key.pem must be an unencrypted PKCS #8 key (BEGIN PRIVATE KEY); convert it with: openssl pkcs8 -topk8 -nocrypt");
+  if (!body)
+    throw new Error("ca-key.pem must be an unencrypted PKCS #8 key (BEGIN PRIVATE KEY); convert it with: openssl pkcs8 -topk8 -nocrypt");
   const der = Buffer.from(body, "base64");
   for (const algorithm of [EC, RSA]) {
     try {
@@ -181,7 +186,8 @@ async function checkKeyFits(ca: X509Certificate, key: webcrypto.CryptoKey, algor
   const probe = Buffer.from("lateen");
   const signature = await webcrypto.subtle.sign(algorithm, key, probe);
   const publicKey = await webcrypto.subtle.importKey("spki", ca.publicKey.rawData, algorithm, false, ["verify"]).catch(() => undefined);
-  if (!publicKey || !(await webcrypto.subtle.verify(algorithm, publicKey, signature, probe))) throw new Error("ca-key.pem is not the key of ca-cert.pem");
+  if (!publicKey || !(await webcrypto.subtle.verify(algorithm, publicKey, signature, probe)))
+    throw new Error("ca-key.pem is not the key of ca-cert.pem");
 }
 
 /** The public key of a request whose signature holds. P-256, P-384 or RSA of at least 2048 bits. */
@@ -202,6 +208,9 @@ async function readPublicKey(csrPem: string): Promise<webcrypto.CryptoKey> {
   const algorithm = key.algorithm as { name: string; namedCurve?: string; modulusLength?: number };
   const isCurve = algorithm.name === "ECDSA" && (algorithm.namedCurve === "P-256" || algorithm.namedCurve === "P-384");
   const isRsa = algorithm.name.startsWith("RSA") && (algorithm.modulusLength ?? 0) >= RSA_BITS_MIN;
-  if (!isCurve && !isRsa) throw new Error(`a key of type ${algorithm.name} ${algorithm.namedCurve ?? algorithm.modulusLength ?? ""} is not accepted: P-256, P-384, or RSA of ${RSA_BITS_MIN} bits or more`);
+  if (!isCurve && !isRsa)
+    throw new Error(
+      `a key of type ${algorithm.name} ${algorithm.namedCurve ?? algorithm.modulusLength ?? ""} is not accepted: P-256, P-384, or RSA of ${RSA_BITS_MIN} bits or more`,
+    );
   return key;
 }

@@ -39,8 +39,7 @@ export interface ResponseHead {
 
 /** Why a stream ended before its messages did. */
 export interface StreamReset {
-  readonly kind:
-    /** The peer reset this stream (RST_STREAM). */
+  readonly kind: /** The peer reset this stream (RST_STREAM). */
     | "remote-reset"
     /** Refused before any processing (REFUSED_STREAM, or GOAWAY below this stream): safe to send again. */
     | "refused"

@@ -194,7 +194,11 @@ const written: readonly Written[] = [
     bytes: "GET / HTTP/1.1\r\nhost: a\r\nsec-websocket-key: k\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n",
   },
   { name: "CONNECT", head: { method: "CONNECT", path: "", authority: "b:1" }, bytes: "CONNECT b:1 HTTP/1.1\r\nhost: b:1\r\n\r\n" },
-  { name: "OPTIONS of the server", head: { method: "OPTIONS", path: "*" }, bytes: "OPTIONS * HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n" },
+  {
+    name: "OPTIONS of the server",
+    head: { method: "OPTIONS", path: "*" },
+    bytes: "OPTIONS * HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n",
+  },
 ];
 
 for (const { name, head, body, trailers, bytes } of written) {
