@@ -1,10 +1,11 @@
 /** Moves a simulation's time while somebody waits for something, so that a test says what it waits for and not how long. */
+import type { Timer } from "../../src/base/clock.ts";
 import { FakeClock, settle } from "./fake-clock.ts";
 
 /** So often the event loop goes round before time moves: what needs no time happens at no time. */
-const TURNS_FIRST = 12;
+const TURNS_FIRST = 6;
 /** The longest step of time, taken when nothing has happened for long. */
-const STEP_MS_MAX = 50;
+const STEP_MS_MAX = 1024;
 const LIMIT_MS = 120_000;
 
 interface Waiter {
@@ -16,11 +17,27 @@ interface Waiter {
 /** The simulation's time. It begins now, since TLS judges certificates by the system's clock too. */
 export class MeshClock extends FakeClock {
   readonly #waiters = new Set<Waiter>();
+  readonly #due = new Set<{ readonly atMs: number }>();
   #ended = 0;
   #isPumping = false;
 
   constructor() {
     super(Date.now());
+  }
+
+  override after(delayMs: number, wake: () => void): Timer {
+    const due = { atMs: this.monotonicMs() + Math.max(0, delayMs) };
+    this.#due.add(due);
+    const timer = super.after(delayMs, () => {
+      this.#due.delete(due);
+      wake();
+    });
+    return {
+      cancel: () => {
+        this.#due.delete(due);
+        timer.cancel();
+      },
+    };
   }
 
   /** The promise's outcome; time goes on until it is there. Rejects after two minutes of the simulation's time, or `limitMs`. */
@@ -47,8 +64,14 @@ export class MeshClock extends FakeClock {
     const endMs = this.monotonicMs() + limitMs;
     while (!isSo()) {
       if (this.monotonicMs() > endMs) throw new Error(`waited ${limitMs} ms in vain for ${what}`);
-      await this.pass(5);
+      await this.pass(1);
     }
+  }
+
+  #nextDueMs(): number {
+    let next = Number.POSITIVE_INFINITY;
+    for (const { atMs } of this.#due) next = Math.min(next, atMs);
+    return next;
   }
 
   async #pump(): Promise<void> {
@@ -61,7 +84,8 @@ export class MeshClock extends FakeClock {
         for (let turn = 0; turn < TURNS_FIRST && this.#ended === endedBefore; turn++) await settle();
         if (this.#waiters.size === 0) return;
         stepMs = this.#ended === endedBefore ? Math.min(stepMs * 2, STEP_MS_MAX) : 1;
-        await this.advance(stepMs);
+        // Not over the next timer: what it wakes has the event loop to itself again.
+        await this.advance(Math.min(stepMs, Math.max(1, this.#nextDueMs() - this.monotonicMs())));
         for (const { what, deadlineMs, fail } of this.#waiters)
           if (this.monotonicMs() > deadlineMs) fail(new Error(`waited in vain for ${what}`));
       }

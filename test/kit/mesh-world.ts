@@ -13,6 +13,7 @@ import { defaultMeshConfig } from "../../src/control/config/mesh-config.ts";
 import { createMemorySource, type MemorySource } from "../../src/control/config/sources/memory.ts";
 import type { MeshConfig } from "../../src/control/config/types.ts";
 import { type RunningControlPlane, startControlPlane } from "../../src/control/main.ts";
+import type { DebounceOptions } from "../../src/control/push/state.ts";
 import type { PushRecord } from "../../src/control/status/pushes.ts";
 import { createKeyAndCsr } from "../../src/crypto/csr.ts";
 import { formatSpiffeId, type SpiffeId } from "../../src/model/identity.ts";
@@ -41,10 +42,12 @@ export interface MeshOptions {
   readonly yaml?: string;
   readonly mesh?: Partial<MeshConfig>;
   readonly tokenRule?: TokenRule;
+  /** When changes are published; default: as the product has it. */
+  readonly debounce?: DebounceOptions;
   /** Instead of a certificate that is there from the start: how a proxy comes by its secrets. */
   readonly secrets?: (
     instance: MeshInstance,
-    place: { readonly network: Network; readonly clock: MeshClock; readonly random: Random },
+    place: { readonly network: Network; readonly clock: MeshClock; readonly random: Random; readonly rootPem: string },
   ) => LocalSecrets;
 }
 
@@ -151,6 +154,7 @@ export class Mesh {
       network: this.network.host(CONTROL_PLANE.host),
       clock: this.clock,
       log: this.#logOf("control plane"),
+      debounce: this.#options.debounce,
     });
   }
 
@@ -198,7 +202,8 @@ export class Mesh {
     const { instance, host } = machine;
     if (instance.kind === "sidecar") host.redirect = capture(instance.ip);
     machine.secrets =
-      this.#options.secrets?.(instance, { network: host, clock: this.clock, random: machine.random }) ?? (await this.#secretsOf(instance));
+      this.#options.secrets?.(instance, { network: host, clock: this.clock, random: machine.random, rootPem: this.authority.rootPem }) ??
+      (await this.#secretsOf(instance));
     const log = this.#logOf(`proxy ${instance.name}`);
     const parsed = parseFlags(["--config-yaml", "-", "--drain-time-s", "45", "--log-level", "debug"]);
     if (parsed.kind !== "run") throw new Error("the proxy's flags are not taken");
