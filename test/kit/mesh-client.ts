@@ -1,5 +1,4 @@
 /** An application's HTTP client for simulations: resolves a name, keeps connections alive, knows nothing of a mesh. */
-import type { Clock } from "../../src/base/clock.ts";
 import type { Address, Channel } from "../../src/net/channel.ts";
 import type { DialOptions, Network } from "../../src/net/dial.ts";
 import { HeaderList } from "../../src/net/http/headers.ts";
@@ -42,15 +41,13 @@ export interface Tunnel {
 /** A client on one machine. */
 export class MeshClient {
   readonly #network: Network;
-  readonly #clock: Clock;
   readonly #tls: DialOptions["tls"];
   readonly #idle = new Map<string, ClientConnection[]>();
   readonly #open = new Set<ClientConnection>();
 
   /** `tls`: for every connection. */
-  constructor(network: Network, clock: Clock, tls?: DialOptions["tls"]) {
+  constructor(network: Network, tls?: DialOptions["tls"]) {
     this.#network = network;
-    this.#clock = clock;
     this.#tls = tls;
   }
 

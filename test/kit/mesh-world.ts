@@ -113,6 +113,8 @@ export class Mesh {
   readonly authority: Authority;
   /** Warnings and errors of all parts, oldest first. */
   readonly log: string[] = [];
+  /** Hears each line of the log in the moment in which it is written. */
+  onLine: (line: string) => void = () => {};
   readonly #options: MeshOptions;
   readonly #files: AuthorityFiles;
   readonly #machines = new Map<string, Machine>();
@@ -253,14 +255,14 @@ export class Mesh {
   /** Calls from an instance, as its application would make them. Time goes on until each is answered. */
   client(name: string): Caller {
     const machine = this.#machine(name);
-    machine.client ??= new MeshClient(machine.host, this.clock);
+    machine.client ??= new MeshClient(machine.host);
     return this.#caller(machine.client, machine.host);
   }
 
   /** Calls from a machine outside of the mesh; `tls` for each connection. */
   stranger(ip = "10.9.9.9", tls?: DialOptions["tls"]): Caller {
     const host = this.network.host(ip);
-    return this.#caller(new MeshClient(host, this.clock, tls), host, tls);
+    return this.#caller(new MeshClient(host, tls), host, tls);
   }
 
   /** A certificate of this mesh's authority for any identity. */
@@ -395,9 +397,11 @@ export class Mesh {
     const add =
       (level: string): Log["info"] =>
       (message, fields) => {
-        if (this.log.length >= LOG_LINES_MAX) this.log.shift();
-        this.log.push(`${this.clock.monotonicMs()} ${part} ${level}: ${message}${fields ? ` ${JSON.stringify(fields)}` : ""}`);
-      };
+        const line = `${this.clock.monotonicMs()} ${part} ${level}: ${message}${fields ? ` ${JSON.stringify(fields)}` : ""}`;
+      if (this.log.length >= LOG_LINES_MAX) this.log.shift();
+      this.log.push(line);
+      this.onLine(line);
+    };
     return { ...silentLog, level: "warning", info: add("info"), warn: add("warn"), error: add("error") };
   }
 }
