@@ -101,6 +101,62 @@ meshTest(
   },
 );
 
+const PEERS = (mode: string) => `
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: { name: default, namespace: istio-system }
+spec: { mtls: { mode: ${mode} } }
+`;
+const POLICY = (policy: string) => `
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: { name: payment, namespace: shop }
+spec: { host: payment, trafficPolicy: { ${policy} } }
+`;
+const WEIGHT = (v1: number) => `
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: { name: payment, namespace: shop }
+spec: { host: payment, subsets: [{ name: v1, labels: { version: v1 } }, { name: v2, labels: { version: v2 } }] }
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: { name: payment, namespace: shop }
+spec:
+  hosts: [payment]
+  http:
+    - route:
+        - { destination: { host: payment, subset: v1 }, weight: ${v1} }
+        - { destination: { host: payment, subset: v2 }, weight: ${100 - v1} }
+`;
+const TOGGLES = [
+  { name: "weights", one: WEIGHT(90), other: WEIGHT(10) },
+  { name: "all of the routes, away and back", one: WEIGHT(50), other: "" },
+  { name: "the load balancer", one: POLICY("loadBalancer: { simple: RANDOM }"), other: POLICY("loadBalancer: { simple: ROUND_ROBIN }") },
+  {
+    name: "limits of connections",
+    one: POLICY("connectionPool: { http: { idleTimeout: 30s } }"),
+    other: POLICY("connectionPool: { http: { idleTimeout: 40s } }"),
+  },
+  { name: "the protocol between the sidecars", one: POLICY("connectionPool: { http: { h2UpgradePolicy: UPGRADE } }"), other: "" },
+  { name: "STRICT and PERMISSIVE", one: PEERS("STRICT"), other: PEERS("PERMISSIVE") },
+];
+for (const { name, one, other } of TOGGLES) {
+  meshTest(`edits cost no request: ${name}`, { workloads: WORKLOADS, debounce: AT_ONCE, yaml: one }, async (mesh) => {
+    const flow = new Flow(mesh, DENSE);
+    for (let i = 0; i < 6; i++) {
+      const push = await mesh.edit(i % 2 === 0 ? other : one);
+      assert.deepEqual([push.acknowledged, push.refused], [push.proxies, []]);
+      await flow.more(20);
+    }
+    await flow.stop();
+    // What was replaced drains meanwhile, with the connections that hang on it.
+    const later = new Flow(mesh, { pauseMsMax: 500, clients: 2 });
+    await mesh.clock.pass(60_000);
+    await later.stop();
+  });
+}
+
 meshTest("edits in a row without waiting come out as the last one", { workloads: WORKLOADS, yaml: through("v1") }, async (mesh) => {
   const flow = new Flow(mesh);
   for (let i = 1; i <= 20; i++) {
@@ -267,3 +323,28 @@ spec: { hosts: [more.example], addresses: [240.250.0.2], resolution: STATIC, por
     await flow.stop();
   },
 );
+
+meshTest("a sidecar that ends tidily costs no request while another endpoint serves", { workloads: WORKLOADS }, async (mesh) => {
+  const flow = new Flow(mesh, DENSE);
+  await flow.more(50);
+  const proxy = mesh.proxy("payment-v1");
+  await mesh.clock.run("the drain", new Promise<void>((resolve) => void proxy.drain(5000, resolve)));
+  proxy.close();
+  const served = mesh.app("payment-v1").requests.length;
+  await flow.more(100);
+  assert.equal(mesh.app("payment-v1").requests.length, served);
+  await flow.stop();
+});
+
+meshTest("the client's sidecar that ends tidily answers what it took", { workloads: WORKLOADS }, async (mesh) => {
+  for (const app of mesh.apps("payment")) app.answer = () => ({ afterMs: 1000 });
+  const proxy = mesh.proxy("web");
+  const answers = Promise.all(Array.from({ length: 5 }, () => mesh.client("web").get("http://payment/")));
+  await mesh.clock.pass(100);
+  await mesh.clock.run("the drain", new Promise<void>((resolve) => void proxy.drain(5000, resolve)));
+  proxy.close();
+  assert.deepEqual(
+    (await answers).map(({ status }) => status),
+    [200, 200, 200, 200, 200],
+  );
+});
