@@ -1,7 +1,7 @@
 // Builds dist/proxy.cjs (the proxy as one CommonJS file) and dist/proxy.blob (a V8 start-up snapshot of it for this Node). Run with the Node
 // that will run the proxy. A Node that cannot make the snapshot leaves the plain file, which bin/lateen starts then.
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
@@ -10,6 +10,10 @@ const root = fileURLToPath(new URL("..", import.meta.url));
 const dist = join(root, "dist");
 const bundle = join(dist, "proxy.cjs");
 const blob = join(dist, "proxy.blob");
+
+// Each file is made beside its place and renamed into it: a proxy that starts meanwhile finds the old one or the new one.
+const fresh = (file) => `${file}.${process.pid}`;
+const place = (file) => renameSync(fresh(file), file);
 
 mkdirSync(dist, { recursive: true });
 await build({
@@ -20,21 +24,26 @@ await build({
   format: "cjs",
   target: "node24",
   external: ["koffi"],
-  outfile: bundle,
+  // In a bundle koffi is looked for from the program's own path.
+  define: { "import.meta.url": "undefined" },
+  outfile: fresh(bundle),
   logLevel: "warning",
   legalComments: "none",
 });
 
-for (const file of [blob, `${blob}.for`]) rmSync(file, { force: true });
-const made = spawnSync(
-  process.execPath,
-  ["--no-warnings", "--max-semi-space-size=1", "--snapshot-blob", blob, "--build-snapshot", bundle],
-  { encoding: "utf8", timeout: 60_000 },
-);
-if (made.status === 0 && existsSync(blob)) {
+const made = spawnSync(process.execPath, ["--no-warnings", "--max-semi-space-size=1", "--snapshot-blob", fresh(blob), "--build-snapshot", fresh(bundle)], {
+  encoding: "utf8",
+  timeout: 60_000,
+});
+rmSync(`${blob}.for`, { force: true });
+if (made.status === 0 && existsSync(fresh(blob))) {
+  place(bundle);
+  place(blob);
   // bin/lateen takes a snapshot only for the Node and the bundle that it was made of.
-  writeFileSync(`${blob}.for`, `${statSync(process.execPath).size} ${statSync(bundle).size}\n`);
+  writeFileSync(fresh(`${blob}.for`), `${statSync(process.execPath).size} ${statSync(bundle).size}\n`);
+  place(`${blob}.for`);
 } else {
-  rmSync(blob, { force: true });
+  place(bundle);
+  for (const file of [fresh(blob), blob]) rmSync(file, { force: true });
   console.error(`no start-up snapshot on this Node (${process.version}); the proxy starts from its bundle.\n${made.stderr}`);
 }

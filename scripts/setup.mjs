@@ -8,6 +8,8 @@ import { join, relative } from "node:path";
 /** The Node that Lateen is developed on, and the oldest that it runs on. */
 export const NODE_VERSION = "26.10.0";
 const NODE_MAJOR_MIN = 24;
+/** How much is shown of what a step that failed has said. */
+const OUTPUT_LINES_MAX = 20;
 const LIBATOMIC_FALLBACK = "24.21.0"; // needs no libatomic.so.1
 
 /**
@@ -120,7 +122,7 @@ function run(command, args, cwd) {
     for (const stream of [child.stdout, child.stderr]) stream.setEncoding("utf8").on("data", (text) => (output += text));
     child.on("error", (error) => reject(new Error(`${command} could not be started: ${error.message}`)));
     child.on("exit", (code) =>
-      code === 0 ? resolve() : reject(new Error(`${command} ${args.join(" ")} ended with ${code}\n${output.trim()}`)),
+      code === 0 ? resolve() : reject(new Error(`${command} ${args.join(" ")} ended with ${code}\n${output.trim().split("\n").slice(0, OUTPUT_LINES_MAX).join("\n")}`)),
     );
   });
 }
