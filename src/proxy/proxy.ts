@@ -157,7 +157,7 @@ export class ProxyServer {
       network: [createRbacFilterType(metrics)],
     };
     const listeners = new Listeners({
-      context: { clock, random, log, metrics, secrets, tls, filters },
+      context: { clock, random, log, metrics, accessLogs, secrets, tls, filters },
       acceptor: network.acceptor,
       reader,
       drain,

@@ -1,6 +1,6 @@
 /** What both sidecars tell of a request: metrics and access logs, which agree. */
 import assert from "node:assert/strict";
-import { meshRules } from "../kit/mesh-test.ts";
+import { meshRules, meshTest } from "../kit/mesh-test.ts";
 
 const WORKLOADS = [
   { name: "web", serviceAccount: "storefront", labels: { version: "v3" } },
@@ -115,5 +115,31 @@ meshRules(
       assert.equal(mesh.figure("web", "istio_requests_total", labels), 1);
       assert.equal(mesh.app("legacy").requests[0]?.headers["x-envoy-peer-metadata"], undefined, "nothing of the mesh goes out of it");
     }
+  },
+);
+
+meshTest(
+  "a connection that no filter chain takes is in the server's access log",
+  {
+    workloads: WORKLOADS,
+    yaml: `
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: { name: default, namespace: istio-system }
+spec: { mtls: { mode: STRICT } }
+`,
+  },
+  async (mesh) => {
+    const [ip = ""] = mesh.host("payment-v1").ips;
+    assert.equal((await mesh.stranger().get(`http://${ip}:8080/`)).status, 0);
+    assert.deepEqual(
+      mesh.accessLog("payment-v1").map((line) => [line["response_flags"], line["response_code_details"], line["downstream_local_address"]]),
+      [["NR", "filter_chain_not_found", `${ip}:8080`]],
+    );
+    assert.deepEqual(
+      mesh.log.filter((line) => /not carried out/.test(line)),
+      [],
+      "a Lateen proxy carries out all that a Lateen control plane sends",
+    );
   },
 );

@@ -5,6 +5,7 @@ import { toBinary } from "@bufbuild/protobuf";
 import { durationMs } from "@bufbuild/protobuf/wkt";
 import { digestOf } from "../../base/digest.ts";
 import { messageOf } from "../../base/errors.ts";
+import type { AccessLog } from "../../gen/envoy/config/accesslog/v3/accesslog_pb.ts";
 import {
   type Filter,
   type FilterChain,
@@ -22,6 +23,7 @@ import { type DataSourceReader, readAddress, readSocketOptions } from "../config
 import { isOfType } from "../config/any.ts";
 import { unsupportedFields } from "../config/fields.ts";
 import { type DownstreamTlsConfig, readDownstreamSocket } from "../config/tls-config.ts";
+import { validateAccessLogs } from "../http/access-logs.ts";
 import { type FilterTypes, type RouteReference, routesOf, validateFilters } from "../network/filters.ts";
 import type { DownstreamConnection } from "../types.ts";
 import { compileFilterChains } from "./filter-chain-match.ts";
@@ -67,6 +69,8 @@ export interface ListenerConfig {
   readonly drainsOnModifyOnly: boolean;
   readonly chains: readonly ChainConfig[];
   readonly defaultChain: ChainConfig | undefined;
+  /** For connections that no filter chain takes. */
+  readonly accessLogs: readonly AccessLog[];
 }
 
 /** What reading gives: a config, or all reasons why there is none. */
@@ -76,6 +80,7 @@ export type ReadListener =
 
 const SUPPORTED: ReadonlySet<string> = new Set([
   "name",
+  "accessLog",
   "address",
   "additionalAddresses",
   "statPrefix",
@@ -132,6 +137,9 @@ export function readListener(listener: Listener, types: FilterTypes, reader: Dat
   if (chains.length === 0 && !defaultChain) violations.push("no filter chains");
   const read = chains.filter((chain) => chain !== undefined);
   attempt(() => compileFilterChains(read.map((chain) => ({ name: chain.name, match: chain.match, chain }))));
+  violations.push(...validateAccessLogs(listener.accessLog));
+  const accessLogs = listener.accessLog.filter(isOfUnmatched);
+  if (accessLogs.length < listener.accessLog.length) warnings.push("access_log (but for those that are filtered by the response flag NR)");
   if (listener.socketOptions.length > 0) warnings.push(...readSocketOptions(listener.socketOptions).unsupported);
   if (violations.length > 0 || !inspectors) return { config: undefined, violations, warnings };
   const first = addresses[0];
@@ -157,8 +165,15 @@ export function readListener(listener: Listener, types: FilterTypes, reader: Dat
       drainsOnModifyOnly: listener.drainType === 1,
       chains: read,
       defaultChain,
+      accessLogs,
     },
   };
+}
+
+/** Whether a log wants connections alone that found no filter chain. Those that found one are logged by their filters. */
+function isOfUnmatched({ filter }: AccessLog): boolean {
+  const how = filter?.filterSpecifier;
+  return how?.case === "responseFlagFilter" && how.value.flags.length > 0 && how.value.flags.every((flag) => flag === "NR");
 }
 
 function readChain(

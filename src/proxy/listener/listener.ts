@@ -6,8 +6,11 @@ import type { Clock } from "../../base/clock.ts";
 import type { Log } from "../../base/log.ts";
 import type { Address, Channel } from "../../net/channel.ts";
 import type { Incoming } from "../../net/dial.ts";
+import type { AccessLogSink } from "../../telemetry/access-log-sink.ts";
 import type { MetricsRegistry } from "../../telemetry/metrics.ts";
+import { StreamRecord } from "../../telemetry/record.ts";
 import { addressText } from "../config/address.ts";
+import { type AccessLogger, compileAccessLogs } from "../http/access-logs.ts";
 import type { DownstreamConnection } from "../types.ts";
 import { type ChainContext, type DrainOptions, RunningChain } from "./filter-chain.ts";
 import { compileFilterChains, type FilterChainTable } from "./filter-chain-match.ts";
@@ -20,6 +23,8 @@ export interface ListenerContext extends ChainContext {
   readonly clock: Clock;
   readonly log: Log;
   readonly metrics: MetricsRegistry;
+  /** Undefined: listeners log nothing. */
+  readonly accessLogs?: AccessLogSink | undefined;
 }
 
 /** See the file's head. */
@@ -29,12 +34,15 @@ export class Listener {
   readonly #chains: readonly RunningChain[];
   readonly #defaultChain: RunningChain | undefined;
   readonly #table: FilterChainTable<RunningChain>;
+  readonly #logs: readonly AccessLogger[];
   #stats: ListenerStats | undefined;
 
   /** Chains of `before` with the same digest are taken over as they run. `onReady` is called when a secret arrives. */
   constructor(config: ListenerConfig, context: ListenerContext, before: Listener | undefined, onReady: () => void) {
     this.config = config;
     this.#context = context;
+    const { accessLogs, random } = context;
+    this.#logs = accessLogs ? compileAccessLogs(config.accessLogs, { accessLogs, random }) : [];
     const known = new Map(before?.chains.map((chain) => [chain.config.digest, chain]));
     const run = (chain: ChainConfig): RunningChain => {
       const running = known.get(chain.digest);
@@ -121,6 +129,7 @@ export class Listener {
     stats.cxTotal.add();
     if (!chain) {
       stats.noFilterChainMatch.add();
+      this.#logUnmatched(incoming, destination, inspection);
       this.#context.log.debug("connection closed: filter_chain_not_found", {
         listener: config.name,
         destination: addressText(destination),
@@ -163,6 +172,28 @@ export class Listener {
         },
       },
     );
+  }
+
+  #logUnmatched(incoming: Incoming, destination: Address, inspection: Inspection): void {
+    if (this.#logs.length === 0) return;
+    const { clock } = this.#context;
+    const record = new StreamRecord("tcp", clock.monotonicMs(), clock.nowMs());
+    record.endMs = record.startMs;
+    record.listenerName = this.config.name;
+    record.downstreamRemote = incoming.remote;
+    record.downstreamLocal = destination;
+    record.requestedServerName = inspection.serverName || undefined;
+    record.details = "filter_chain_not_found";
+    record.flags.add("NR");
+    const source = {
+      record,
+      request: undefined,
+      responseHeaders: undefined,
+      responseTrailers: undefined,
+      directRemote: incoming.remote,
+      filterState: undefined,
+    };
+    for (const log of this.#logs) log.log(source);
   }
 
   #handOver(chain: RunningChain, channel: Channel, incoming: Incoming, destination: Address, inspection: Inspection): void {
