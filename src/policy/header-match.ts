@@ -25,8 +25,8 @@ export type HeadTest = (head: MatchedHead) => boolean;
  */
 export type ManyValues = "any" | "all";
 
-/** Compiles a matcher. Throws PolicyRefusal. */
-export function compileHeaderMatch(matcher: HeaderMatcher, many: ManyValues = "any"): HeadTest {
+/** Compiles a matcher; for routing any value counts, also where the match is inverted, as in Envoy. Throws PolicyRefusal. */
+export function compileHeaderMatch(matcher: HeaderMatcher, many: ManyValues | "routing" = "routing"): HeadTest {
   const name = matcher.name.toLowerCase();
   if (name === "") throw new PolicyRefusal("a header matcher has no name");
   const test = compileValueTest(matcher);
@@ -86,10 +86,10 @@ function compilePresence(name: string, matcher: HeaderMatcher): HeadTest {
   return wanted ? ({ headers }) => headers.has(name) : ({ headers }) => !headers.has(name);
 }
 
-function compileValues(name: string, test: TextTest, matcher: HeaderMatcher, given: ManyValues): HeadTest {
+function compileValues(name: string, test: TextTest, matcher: HeaderMatcher, given: ManyValues | "routing"): HeadTest {
   const isInverted = matcher.invertMatch;
-  // Inverting turns "one of them matches" into "none matches": so what counts is turned as well.
-  const many = isInverted ? flip(given) : given;
+  // Inverting turns "one of them matches" into "none matches": a policy turns what counts as well, so that its verdict stays the strict one.
+  const many = given === "routing" ? "any" : isInverted ? flip(given) : given;
   const pseudo = pseudoReader(name);
   if (pseudo) return (head) => test(pseudo(head)) !== isInverted;
   // Without the header nothing matches, inverted or not, unless its absence counts as an empty value.

@@ -49,7 +49,7 @@ const exact = (value: string): Matcher["headerMatchSpecifier"] => ({
   value: { matchPattern: { case: "exact", value } },
 });
 /** [rule, matcher, fields, how several values count, whether it matches]. */
-const headers: readonly (readonly [string, Matcher, readonly string[], ManyValues, boolean])[] = [
+const headers: readonly (readonly [string, Matcher, readonly string[], ManyValues | "routing", boolean])[] = [
   ["an exact value", { name: "X-A", headerMatchSpecifier: exact("1") }, ["x-a", "1"], "any", true],
   ["another value", { name: "x-a", headerMatchSpecifier: exact("1") }, ["x-a", "2"], "any", false],
   ["an absent header", { name: "x-a", headerMatchSpecifier: exact("1") }, [], "any", false],
@@ -94,12 +94,13 @@ const headers: readonly (readonly [string, Matcher, readonly string[], ManyValue
     false,
   ],
   [
-    "inverted for routes, one of two lines differs",
+    "inverted for what denies, one of two lines differs",
     { name: "x-a", headerMatchSpecifier: exact("1"), invertMatch: true },
     ["x-a", "2", "x-a", "1"],
     "any",
     true,
   ],
+  ["inverted for routes, one of two lines is the one", { name: "x-a", headerMatchSpecifier: exact("1"), invertMatch: true }, ["x-a", "2", "x-a", "1"], "routing", false],
   ["present", { name: "x-a", headerMatchSpecifier: { case: "presentMatch", value: true } }, ["x-a", ""], "any", true],
   ["not present", { name: "x-a", headerMatchSpecifier: { case: "presentMatch", value: true } }, ["x-b", ""], "any", false],
   ["absent is wanted", { name: "x-a", headerMatchSpecifier: { case: "presentMatch", value: false } }, [], "any", true],

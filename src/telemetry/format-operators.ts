@@ -3,6 +3,8 @@ import type { Address, TlsInfo } from "../model/connection.ts";
 import { flagsText } from "./flags.ts";
 import type { FieldReader, FormatSource } from "./format-source.ts";
 import { compileTime, isoTime } from "./format-time.ts";
+import { grpcStatusOf } from "./grpc-status.ts";
+import type { StreamRecord } from "./record.ts";
 
 /** Reads one value; undefined when it is absent. */
 export interface Operator {
@@ -140,7 +142,7 @@ const PLAIN: ReadonlyMap<string, Read> = new Map<string, Read>([
   ["DOWNSTREAM_LOCAL_URI_SAN", downstreamTls(({ localUriSans }) => joined(localUriSans))],
   ["ROUTE_NAME", ({ record }) => record.routeName],
   ["LISTENER_NAME", ({ record }) => record.listenerName],
-  ["GRPC_STATUS_NUMBER", ({ record }) => record.grpcStatus],
+  ["GRPC_STATUS_NUMBER", ({ record }) => grpcStatusIn(record)],
   ["REQUEST_HEADERS_BYTES", ({ record }) => record.requestHeaderBytes],
 ]);
 
@@ -169,6 +171,12 @@ const WITH_ARGUMENT: ReadonlyMap<string, (argument: string) => Read | string> = 
   ["FILTER_STATE", (argument) => compileFilterState(argument)],
 ]);
 
+/** What the answer said, or what its HTTP status means to a gRPC client. */
+function grpcStatusIn(record: StreamRecord): number | undefined {
+  if (record.grpcStatus !== undefined) return record.grpcStatus;
+  return record.status !== 0 && record.contentType?.startsWith("application/grpc") ? grpcStatusOf(record.status) : undefined;
+}
+
 /** Both may stand without parentheses. */
 const OPTIONAL_ARGUMENT: ReadonlySet<string> = new Set(["START_TIME", "GRPC_STATUS"]);
 
@@ -176,9 +184,12 @@ function compileGrpcStatus(argument: string): Read | string {
   switch (argument.toUpperCase()) {
     case "":
     case "CAMEL_STRING":
-      return ({ record }) => (record.grpcStatus === undefined ? undefined : (GRPC_NAMES[record.grpcStatus] ?? String(record.grpcStatus)));
+      return ({ record }) => {
+        const status = grpcStatusIn(record);
+        return status === undefined ? undefined : (GRPC_NAMES[status] ?? String(status));
+      };
     case "NUMBER":
-      return ({ record }) => record.grpcStatus;
+      return ({ record }) => grpcStatusIn(record);
     default:
       return `"${argument}" is not known: CAMEL_STRING or NUMBER`;
   }

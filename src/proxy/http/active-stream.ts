@@ -118,7 +118,8 @@ export class ActiveStream implements StreamHandler, FilterStream, RouterStream {
     if (this.hasPeerWords) this.#learnPeer();
     this.#findRoute();
     this.#startDuration();
-    if (head.upgrade !== undefined || head.method === "CONNECT") {
+    // CONNECT without a route is answered as any request without one.
+    if (head.upgrade !== undefined || (head.method === "CONNECT" && this.#route)) {
       if (!this.#allowsUpgrade(head.upgrade ?? "connect")) {
         this.reply(REPLIES.upgradeFailed);
         return;
@@ -341,7 +342,8 @@ export class ActiveStream implements StreamHandler, FilterStream, RouterStream {
       version: this.head.version,
     });
     if (grpcStatus !== undefined) record.grpcStatus = grpcStatus;
-    if (this.#isRouteAnswer) this.applyResponseOps(head.headers);
+    // Once there is a route its changes hold for every answer, ours too.
+    if (this.#route && !reply.isBare) this.applyResponseOps(head.headers);
     const router = this.#router;
     this.sendHead(head, body === undefined);
     if (body) this.sendData(body, 0, body.length, true);
@@ -454,6 +456,7 @@ export class ActiveStream implements StreamHandler, FilterStream, RouterStream {
     record.routeName = route.name === "" ? undefined : route.name;
     if (route.action.kind !== "forward") return;
     this.#target = pickTarget(route.action, this.#core.draw);
+    if (this.#target) this.#core.recordCluster(record, this.#target.cluster);
     const idleMs = route.action.idleTimeoutMs;
     if (idleMs === undefined || idleMs === this.#idleMs) return;
     this.#idleMs = idleMs;
@@ -516,7 +519,13 @@ export class ActiveStream implements StreamHandler, FilterStream, RouterStream {
         return;
       case "redirect":
         this.#core.stats.redirects.add();
-        this.reply({ status: action.status, body: "", details: "direct_response", headers: [["location", action.location(this.head)]] });
+        this.reply({
+          status: action.status,
+          body: "",
+          details: "direct_response",
+          headers: [["location", action.location(this.head)]],
+          isBare: action === TLS_REDIRECT,
+        });
         return;
       case "forward":
         this.#forward();
@@ -526,10 +535,6 @@ export class ActiveStream implements StreamHandler, FilterStream, RouterStream {
   #isPlaintext(requireTls: "external" | "all"): boolean {
     if (requireTls === "external" && this.head.headers.get("x-envoy-internal") === "true") return false;
     return this.head.headers.get("x-forwarded-proto") !== "https";
-  }
-
-  get #isRouteAnswer(): boolean {
-    return this.#route !== undefined && this.#route.action.kind !== "forward" && this.record.details === "direct_response";
   }
 
   #forward(): void {

@@ -4,6 +4,7 @@
  */
 import { HeaderList } from "../../net/http/headers.ts";
 import type { HttpVersion, ResponseHead } from "../../net/http/stream.ts";
+import { grpcStatusOf } from "../../telemetry/grpc-status.ts";
 import type { ResponseFlag } from "../../telemetry/record.ts";
 
 /** What happened, in the words of access logs, and what the client hears. */
@@ -16,8 +17,8 @@ export interface LocalReply {
   readonly flag?: ResponseFlag | undefined;
   /** Where it differs from what the HTTP status means. */
   readonly grpcStatus?: number | undefined;
-  /** Said in gRPC's words to everybody: an abort that config gives as a gRPC status. */
-  readonly isGrpcAnswer?: boolean | undefined;
+  /** The route's changes of response headers are left out: the answer is not the route's. */
+  readonly isBare?: boolean | undefined;
   readonly headers?: readonly (readonly [string, string])[] | undefined;
 }
 
@@ -35,7 +36,7 @@ export function encodeLocalReply(
 ): EncodedReply {
   const headers = new HeaderList();
   const more = reply.headers ?? [];
-  if (request.isGrpc || reply.isGrpcAnswer === true) {
+  if (request.isGrpc) {
     const grpcStatus = reply.grpcStatus ?? grpcStatusOf(reply.status);
     headers.add("content-type", "application/grpc");
     headers.add("grpc-status", String(grpcStatus));
@@ -53,27 +54,6 @@ export function encodeLocalReply(
     body: hasLength && request.method !== "HEAD" ? body : undefined,
     grpcStatus: undefined,
   };
-}
-
-/** Source: gRPC, http-grpc-status-mapping. */
-export function grpcStatusOf(status: number): number {
-  switch (status) {
-    case 400:
-      return 13;
-    case 401:
-      return 16;
-    case 403:
-      return 7;
-    case 404:
-      return 12;
-    case 429:
-    case 502:
-    case 503:
-    case 504:
-      return 14;
-    default:
-      return 2;
-  }
 }
 
 /** Percent-encodes what is not printable ASCII. Source: gRPC over HTTP/2, Status-Message. */
@@ -108,14 +88,15 @@ export function upstreamFailureReply(
 export const REPLIES = {
   routeNotFound: { status: 404, body: "", details: "route_not_found", flag: "NR" },
   noHealthyUpstream: { status: 503, body: "no healthy upstream", details: "no_healthy_upstream", flag: "UH" },
-  responseTimeout: { status: 504, body: "upstream request timeout", details: "upstream_response_timeout", flag: "UT", grpcStatus: 4 },
-  perTryTimeout: { status: 504, body: "upstream request timeout", details: "upstream_per_try_timeout", flag: "UT", grpcStatus: 4 },
-  perTryIdleTimeout: { status: 504, body: "upstream request timeout", details: "upstream_per_try_idle_timeout", flag: "SI", grpcStatus: 4 },
+  responseTimeout: { status: 504, body: "upstream request timeout", details: "response_timeout", flag: "UT" },
+  perTryTimeout: { status: 504, body: "upstream request timeout", details: "upstream_per_try_timeout", flag: "UT" },
+  perTryIdleTimeout: { status: 504, body: "upstream request timeout", details: "upstream_per_try_idle_timeout", flag: "SI" },
   requestTimeout: { status: 408, body: "request timeout", details: "request_overall_timeout" },
-  lowVersion: { status: 426, body: "Upgrade Required", details: "low_version" },
+  lowVersion: { status: 426, body: "Upgrade Required", details: "low_version", flag: "DPE" },
   missingHost: { status: 400, body: "", details: "missing_host_header" },
   missingPath: { status: 404, body: "", details: "missing_path_rejected" },
   absolutePath: { status: 404, body: "", details: "absolute_path_rejected" },
+  badPath: { status: 400, body: "Bad Request", details: "http1.codec_error" },
   pathNormalization: { status: 400, body: "", details: "path_normalization_failed" },
   unexpectedUnderscore: { status: 400, body: "", details: "http1.unexpected_underscore" },
   upgradeFailed: { status: 403, body: "", details: "upgrade_failed" },

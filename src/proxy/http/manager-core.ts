@@ -90,6 +90,14 @@ export class ManagerCore {
     return made;
   }
 
+  /** What a request would have gone to stands in its record whatever becomes of it. */
+  recordCluster(record: StreamRecord, name: string): void {
+    const cluster = name === "" ? undefined : this.#context.clusters.get(name);
+    if (!cluster) return;
+    record.upstreamCluster = cluster.name;
+    record.destinationService = cluster.destinationService;
+  }
+
   /** The peer of a metadata header; the same object for the same text, which is what metrics look for. */
   peerFrom(metadata: string): PeerInfo {
     const known = this.#peers.get(metadata);

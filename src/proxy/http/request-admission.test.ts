@@ -187,7 +187,8 @@ const refused: readonly (readonly [string, Config, Ask, number, string])[] = [
     "upgrade_failed",
   ],
   ["another upgrade", { upgradeConfigs: [{ upgradeType: "websocket" }] }, { upgrade: "h2c" }, 403, "upgrade_failed"],
-  ["CONNECT", {}, { method: "CONNECT", path: "" }, 403, "upgrade_failed"],
+  ["CONNECT", {}, { method: "CONNECT", path: "" }, 404, "route_not_found"],
+  ["bytes beyond ASCII", {}, { path: "/caf\u00c3\u00a9" }, 400, "http1.codec_error"],
 ];
 for (const [name, config, ask, status, details] of refused) {
   test(`refused: ${name}`, () => {

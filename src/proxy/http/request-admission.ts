@@ -57,10 +57,14 @@ export function admitRequest(
   return undefined;
 }
 
+const BEYOND_ASCII = /[^\x00-\x7f]/;
+
 function admitPath(head: RequestHead, { paths }: ManagerConfig): LocalReply | undefined {
   const { path } = head;
   if (path === "") return REPLIES.missingPath;
   if (path.charCodeAt(0) !== 47) return path === "*" && head.method === "OPTIONS" ? undefined : REPLIES.absolutePath;
+  // Bytes beyond ASCII must come escaped: servers behind disagree on what they mean. Source: RFC 3986 section 2.
+  if (BEYOND_ASCII.test(path)) return REPLIES.badPath;
   const verdict = normalisePath(path, paths);
   switch (verdict.kind) {
     case "ok":
@@ -220,6 +224,7 @@ function admitTrust(head: RequestHead, record: StreamRecord, context: AdmissionC
     !(record.forwardedFor ?? "").includes(",") &&
     config.isInternalAddress(remote);
   const isEdge = config.useRemoteAddress && !isInternal;
+  if (config.via !== "") headers.add("via", config.via);
   outcome.hasOrders = hasOrders && isInternal;
   if (isInternal) headers.set("x-envoy-internal", "true");
   else if (hasInternal) headers.remove("x-envoy-internal");

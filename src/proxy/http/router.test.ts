@@ -107,7 +107,7 @@ const failures: readonly (readonly [string, Partial<UpstreamFailure> & Pick<Upst
       { kind: "connect-failure", flag: "UF", detail: "delayed connect error: Connection refused" },
       503,
       "upstream connect error or disconnect/reset before headers. reset reason: remote connection failure",
-      "503 UF upstream_reset_before_response_started{remote_connection_failure}",
+      "503 UF upstream_reset_before_response_started{remote_connection_failure|delayed_connect_error:_Connection_refused}",
     ],
     [
       "connect timeout",
@@ -419,7 +419,7 @@ test("the route's timeout is 15 s, and is told to the server", async () => {
   await rig.clock.advance(1);
   assert.deepEqual([stream.status, stream.body], [504, "upstream request timeout"]);
   assert.equal(rig.cluster().last.wasReset, "cancel");
-  assert.deepEqual(rig.lines, ["504 UT upstream_response_timeout"]);
+  assert.deepEqual(rig.lines, ["504 UT response_timeout"]);
   assert.equal(rig.stat("cluster.a.upstream_rq_timeout"), 1);
 });
 
@@ -447,7 +447,7 @@ test("a timeout in the middle of an answer cuts it off", async () => {
   rig.cluster().last.connect().answer(200, { body: "half", more: true });
   await rig.clock.advance(1000);
   assert.deepEqual([stream.isEnded, stream.wasReset], [false, "internal-error"]);
-  assert.deepEqual(rig.lines, ["200 UT upstream_response_timeout"]);
+  assert.deepEqual(rig.lines, ["200 UT response_timeout"]);
 });
 
 test("a stream on which nothing happens ends", async () => {
@@ -534,7 +534,7 @@ test("a failed connection after retries is told as such", async () => {
     "upstream connect error or disconnect/reset before headers. retried and the latest reset reason: remote connection failure",
   );
   assert.equal(stream.header("content-length"), "121");
-  assert.deepEqual(rig.lines, ["503 UF,URX upstream_reset_before_response_started{remote_connection_failure}"]);
+  assert.deepEqual(rig.lines, ["503 URX,UF upstream_reset_before_response_started{remote_connection_failure|connect-failure}"]);
 });
 
 test("the retry budget is asked, and given back", async () => {
@@ -599,14 +599,14 @@ test("per-try timeout: each attempt has its time, the last one's end is the clie
   assert.deepEqual([rig.cluster().attempts.length, stream.status, stream.body], [3, 504, "upstream request timeout"]);
   assert.ok(rig.cluster().attempts.every(({ wasReset }) => wasReset === "cancel"));
   assert.equal(rig.stat("cluster.a.upstream_rq_per_try_timeout"), 3);
-  assert.deepEqual(rig.lines, ["504 UT,URX upstream_per_try_timeout"]);
+  assert.deepEqual(rig.lines, ["504 URX,UT upstream_per_try_timeout"]);
 });
 
 test("the whole timeout holds for all attempts together", async () => {
   const rig = rigOf({ action: { timeout: seconds(0.25), retryPolicy: { retryOn: "5xx", numRetries: 10, perTryTimeout: seconds(0.1) } } });
   const stream = rig.request();
   await rig.clock.advance(250);
-  assert.deepEqual([stream.status, rig.lines], [504, ["504 UT upstream_response_timeout"]]);
+  assert.deepEqual([stream.status, rig.lines], [504, ["504 UT response_timeout"]]);
   const { length } = rig.cluster().attempts;
   await rig.clock.advance(5000);
   assert.equal(rig.cluster().attempts.length, length, "nothing is sent for a request that is over");
@@ -714,4 +714,24 @@ test("peer metadata goes to mutual TLS servers of the mesh alone, and only where
   const off = rigOf({}, { clusters: [meshCluster] });
   off.request();
   assert.equal(off.cluster().last.headers["x-envoy-peer-metadata"], undefined);
+});
+
+test("our own answers have the route's headers once there is a route, and its cluster in the log", () => {
+  const log = { config: { accessLog: [accessLog("%UPSTREAM_CLUSTER_RAW% %UPSTREAM_REQUEST_ATTEMPT_COUNT%")] } };
+  const levels: Levels = { ...log, route: { responseHeadersToAdd: [add("x-r", "1")] } };
+  const rig = rigOf(levels, { clusters: [new RigCluster("a", 0)] });
+  assert.equal(rig.request().header("x-r"), "1");
+  assert.deepEqual(rig.lines, ["a 1"]);
+  const tls = rigOf({ ...levels, host: { requireTls: 2 } });
+  assert.equal(tls.request().header("x-r"), undefined, "a redirect to TLS is not the route's answer");
+});
+
+test("a retry tells the server what is left of the time", async () => {
+  const rig = rigOf({ action: { timeout: seconds(10), retryPolicy: { retryOn: "5xx" } } });
+  rig.request();
+  await rig.clock.advance(4000);
+  rig.cluster().last.connect().answer(503);
+  await rig.clock.advance(24);
+  const told = Number(rig.cluster().last.headers["x-envoy-expected-rq-timeout-ms"]);
+  assert.ok(told <= 6000 && told >= 5975, String(told));
 });

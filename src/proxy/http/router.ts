@@ -182,11 +182,18 @@ export class Router {
       this.#perTryMs = takeNumber(head.headers, "x-envoy-upstream-rq-per-try-timeout-ms") ?? this.#perTryMs;
     }
     if (this.#timeoutMs !== 0 && this.#perTryMs >= this.#timeoutMs) this.#perTryMs = 0;
-    const expectedMs = this.#perTryMs || this.#timeoutMs;
-    if (expectedMs > 0 && !this.#stream.suppressesEnvoyHeaders)
-      head.headers.set("x-envoy-expected-rq-timeout-ms", String(Math.floor(expectedMs)));
+    this.#tellTimeout(0);
     const limitMs = this.#cluster?.maxStreamDurationMs ?? 0;
     if (limitMs > 0 && (this.#timeoutMs === 0 || limitMs < this.#timeoutMs)) this.#timeoutMs = limitMs;
+  }
+
+  /** What an attempt may take: its own time, or what is left of the whole. */
+  #tellTimeout(elapsedMs: number): void {
+    const { head, suppressesEnvoyHeaders } = this.#stream;
+    if (suppressesEnvoyHeaders) return;
+    const leftMs = this.#timeoutMs > 0 ? Math.max(1, this.#timeoutMs - elapsedMs) : 0;
+    const expectedMs = this.#perTryMs > 0 && (leftMs === 0 || this.#perTryMs < leftMs) ? this.#perTryMs : leftMs;
+    if (expectedMs > 0) head.headers.set("x-envoy-expected-rq-timeout-ms", String(Math.floor(expectedMs)));
   }
 
   #readRetries(): void {
@@ -269,13 +276,13 @@ export class Router {
     const stream = this.#stream;
     const { record, head } = stream;
     const cluster = this.#cluster as UpstreamCluster;
+    record.attempts += 1;
     const host = cluster.chooseHost(this.#loadBalancing);
     if (!host) {
       stream.reply(REPLIES.noHealthyUpstream);
       return;
     }
     this.#triedHosts?.add(host);
-    record.attempts += 1;
     if (stream.route.virtualHost.attemptCountInRequest) head.headers.set("x-envoy-attempt-count", String(record.attempts));
     if ((stream.target.hostRewrite ?? stream.forward.hostRewrite) === "auto") this.#rewriteHost(host.hostname || undefined);
     if (stream.peerHeaders) this.#introduce(host);
@@ -355,7 +362,8 @@ export class Router {
     this.#backoff = clock.after(waitMs ?? backoffMs(rules, this.#retries, random.next()), () => {
       this.#backoff = undefined;
       if (this.#isOver) return;
-      if (!this.#requestEnded) this.#stream.resumeRequest();
+      if (this.#requestEnded) this.#tellTimeout(clock.monotonicMs() - this.#requestEndMs);
+      else this.#stream.resumeRequest();
       this.#send();
     });
     return true;
@@ -454,7 +462,7 @@ export class Router {
     this.#stream.reply(
       upstreamFailureReply(end, {
         wasRetried: this.#retries > 0,
-        transportFailure: failure.kind === "tls-failure" ? failure.detail : undefined,
+        transportFailure: isConnect && failure.kind !== "connect-timeout" ? failure.detail : undefined,
       }),
     );
   }

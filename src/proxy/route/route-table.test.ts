@@ -125,7 +125,7 @@ const matchRows: readonly (readonly [string, Match, MatchedHead, boolean])[] = [
   ],
   [
     "query",
-    { pathSpecifier: { case: "prefix", value: "/" }, queryParameters: [{ name: "k", queryParameterMatchSpecifier: exact("v w") }] },
+    { pathSpecifier: { case: "prefix", value: "/" }, queryParameters: [{ name: "k", queryParameterMatchSpecifier: exact("v%20w") }] },
     head({ path: "/?a=1&k=v%20w" }),
     true,
   ],

@@ -28,7 +28,7 @@ export const corsFilter: HttpFilterType = {
         if (!rules.allowsOrigin(origin)) {
           invalid.add();
           if (!isPreflight || rules.forwardsOthers) return "continue";
-          return stream.reply({ status: 200, body: "", details: "cors_response" });
+          return stream.reply({ status: 200, body: "", details: "cors_response", isBare: true });
         }
         valid.add();
         stream.corsOrigin = origin;
@@ -42,7 +42,7 @@ export const corsFilter: HttpFilterType = {
         put("access-control-max-age", rules.maxAge);
         if (rules.privateNetworkAccess && stream.head.headers.get("access-control-request-private-network") === "true")
           put("access-control-allow-private-network", "true");
-        return stream.reply({ status: 200, body: "", details: "cors_response", headers });
+        return stream.reply({ status: 200, body: "", details: "cors_response", headers, isBare: true });
       },
       onResponse(stream, head) {
         if (stream.corsOrigin === undefined) return;

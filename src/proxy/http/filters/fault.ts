@@ -79,13 +79,12 @@ function delayOf(delay: NonNullable<FaultRules["delay"]>, stream: FilterStream, 
 function abortOf(abort: NonNullable<FaultRules["abort"]>, stream: FilterStream, draw: number): LocalReply | undefined {
   const common = { body: "fault filter abort", details: "fault_filter_abort", flag: "FI" } as const;
   if (abort.kind === "http") return happens(abort.ratio, draw) ? { ...common, status: abort.code } : undefined;
-  if (abort.kind === "grpc")
-    return happens(abort.ratio, draw) ? { ...common, status: 200, grpcStatus: abort.code, isGrpcAnswer: true } : undefined;
+  if (abort.kind === "grpc") return happens(abort.ratio, draw) ? { ...common, status: 200, grpcStatus: abort.code } : undefined;
   const status = numberOf(stream, "x-envoy-fault-abort-request");
   const grpc = numberOf(stream, "x-envoy-fault-abort-grpc-request");
   if (!happens(ratioFor(abort.ratio, stream, "x-envoy-fault-abort-request-percentage"), draw)) return undefined;
   if (status !== undefined && status >= 200 && status <= 599) return { ...common, status };
-  return grpc === undefined ? undefined : { ...common, status: 200, grpcStatus: grpc, isGrpcAnswer: true };
+  return grpc === undefined ? undefined : { ...common, status: 200, grpcStatus: grpc };
 }
 
 function numberOf(stream: FilterStream, name: string): number | undefined {
