@@ -306,3 +306,31 @@ test("no `any`, no suppressed type errors, no loose ends", () => {
   }
   expectNone(faults);
 });
+
+test("links of the documents lead to files that are there", () => {
+  const documents = [
+    ...readdirSync(ROOT).filter((name) => name.endsWith(".md")),
+    ...listDocuments("docs"),
+    ...listDocuments("examples"),
+    ...listDocuments("bench"),
+    ...listDocuments("test"),
+  ];
+  const faults: string[] = [];
+  for (const document of documents) {
+    const lines = readFileSync(join(ROOT, document), "utf8").split("\n");
+    for (const [i, line] of lines.entries()) {
+      for (const [, target = ""] of line.matchAll(/\]\(([^)\s]+)\)/g)) {
+        const path = target.split("#")[0] as string;
+        if (/^[a-z]+:/.test(target) || path === "") continue;
+        if (!existsSync(join(ROOT, dirname(document), path))) faults.push(`${document}:${i + 1}: ${target} is not there`);
+      }
+    }
+  }
+  expectNone(faults);
+});
+
+function listDocuments(folder: string): string[] {
+  return readdirSync(join(ROOT, folder), { withFileTypes: true, recursive: true })
+    .filter((entry) => entry.isFile() && entry.name.endsWith(".md"))
+    .map((entry) => relative(ROOT, join(entry.parentPath, entry.name)));
+}
