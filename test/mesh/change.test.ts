@@ -348,3 +348,52 @@ meshTest("the client's sidecar that ends tidily answers what it took", { workloa
     [200, 200, 200, 200, 200],
   );
 });
+
+meshTest(
+  "what is open goes on when other services come and go",
+  {
+    workloads: [
+      { name: "web" },
+      { name: "orders", service: "orders" },
+      { name: "ledger", service: "ledger", ports: [{ number: 9000, name: "tcp", protocol: "TCP", targetPort: 9000 }] },
+    ],
+  },
+  async (mesh) => {
+    const tunnel = await mesh.client("web").upgrade("http://orders/live");
+    const connection = await mesh.client("web").tcp("ledger", 9000);
+    for (let i = 1; i <= 4; i++) {
+      const { acknowledged, proxies } = await mesh.edit(`
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: { name: other${i}, namespace: shop }
+spec:
+  hosts: [other${i}.example]
+  addresses: [240.250.0.${i}]
+  resolution: STATIC
+  location: MESH_EXTERNAL
+  ports: [{ number: 80, name: http, protocol: HTTP }, { number: ${9100 + i}, name: tcp, protocol: TCP }]
+  endpoints: [{ address: 10.7.7.${i} }]
+`);
+      assert.equal(acknowledged, proxies);
+      await mesh.clock.pass(100_000);
+      tunnel.send(`${i}`);
+      connection.channel.writeLatin1(`${i}`);
+      await mesh.clock.until("both echoes", () => tunnel.text.endsWith(`${i}`) && connection.text.endsWith(`${i}`), 5000);
+    }
+    assert.equal(tunnel.text, "1234");
+    assert.equal(connection.text, "ledger 1234");
+  },
+);
+
+meshTest("a client that gives up is told to the application, and its sidecar notes it", { workloads: WORKLOADS }, async (mesh) => {
+  for (const app of mesh.apps("payment")) app.answer = () => "hang";
+  const connection = await mesh.client("web").tcp("payment", 80);
+  connection.channel.writeLatin1("GET /long HTTP/1.1\r\nHost: payment\r\n\r\n");
+  await mesh.clock.until("the request to arrive", () => mesh.apps("payment").some(({ requests }) => requests.length === 1));
+  connection.channel.destroy();
+  await mesh.clock.until("both sides to note it", () => mesh.accessLog("web").length === 1);
+  const [line] = mesh.accessLog("web");
+  assert.deepEqual([line?.["response_code"], line?.["response_flags"]], [0, "DC"]);
+  const server = mesh.accessLog("payment-v1")[0] ?? mesh.accessLog("payment-v2")[0];
+  assert.deepEqual([server?.["response_code"], server?.["response_flags"]], [0, "DC"]);
+});
