@@ -96,7 +96,7 @@ export const REPLIES = {
   missingHost: { status: 400, body: "", details: "missing_host_header" },
   missingPath: { status: 404, body: "", details: "missing_path_rejected" },
   absolutePath: { status: 404, body: "", details: "absolute_path_rejected" },
-  badPath: { status: 400, body: "Bad Request", details: "http1.codec_error" },
+  badPath: { status: 400, body: "Bad Request", details: "http1.codec_error", flag: "DPE" },
   pathNormalization: { status: 400, body: "", details: "path_normalization_failed" },
   unexpectedUnderscore: { status: 400, body: "", details: "http1.unexpected_underscore" },
   upgradeFailed: { status: 403, body: "", details: "upgrade_failed" },
