@@ -398,10 +398,10 @@ export class Mesh {
       (level: string): Log["info"] =>
       (message, fields) => {
         const line = `${this.clock.monotonicMs()} ${part} ${level}: ${message}${fields ? ` ${JSON.stringify(fields)}` : ""}`;
-      if (this.log.length >= LOG_LINES_MAX) this.log.shift();
-      this.log.push(line);
-      this.onLine(line);
-    };
+        if (this.log.length >= LOG_LINES_MAX) this.log.shift();
+        this.log.push(line);
+        this.onLine(line);
+      };
     return { ...silentLog, level: "warning", info: add("info"), warn: add("warn"), error: add("error") };
   }
 }

@@ -398,15 +398,19 @@ meshTest("a client that gives up is told to the application, and its sidecar not
   assert.deepEqual([server?.["response_code"], server?.["response_flags"]], [0, "DC"]);
 });
 
-meshTest("a sidecar that starts while the control plane is away serves nothing until it has its config", { workloads: WORKLOADS }, async (mesh) => {
-  await mesh.killControlPlane();
-  mesh.proxy("web").close();
-  mesh.host("web").crash();
-  const { live } = await mesh.startProxy("web");
-  await mesh.clock.pass(10_000);
-  assert.notEqual(mesh.proxy("web").state, "LIVE");
-  assert.equal((await mesh.client("web").get("http://payment/")).status, 0, "nothing goes past the sidecar");
-  await mesh.startControlPlane();
-  await mesh.clock.run("the proxy to be live", live, 60_000);
-  assert.equal((await mesh.client("web").get("http://payment/")).status, 200);
-});
+meshTest(
+  "a sidecar that starts while the control plane is away serves nothing until it has its config",
+  { workloads: WORKLOADS },
+  async (mesh) => {
+    await mesh.killControlPlane();
+    mesh.proxy("web").close();
+    mesh.host("web").crash();
+    const { live } = await mesh.startProxy("web");
+    await mesh.clock.pass(10_000);
+    assert.notEqual(mesh.proxy("web").state, "LIVE");
+    assert.equal((await mesh.client("web").get("http://payment/")).status, 0, "nothing goes past the sidecar");
+    await mesh.startControlPlane();
+    await mesh.clock.run("the proxy to be live", live, 60_000);
+    assert.equal((await mesh.client("web").get("http://payment/")).status, 200);
+  },
+);
