@@ -31,10 +31,14 @@ await build({
   legalComments: "none",
 });
 
-const made = spawnSync(process.execPath, ["--no-warnings", "--max-semi-space-size=1", "--snapshot-blob", fresh(blob), "--build-snapshot", fresh(bundle)], {
-  encoding: "utf8",
-  timeout: 60_000,
-});
+const made = spawnSync(
+  process.execPath,
+  ["--no-warnings", "--max-semi-space-size=1", "--snapshot-blob", fresh(blob), "--build-snapshot", fresh(bundle)],
+  {
+    encoding: "utf8",
+    timeout: 60_000,
+  },
+);
 rmSync(`${blob}.for`, { force: true });
 if (made.status === 0 && existsSync(fresh(blob))) {
   place(bundle);

@@ -37,6 +37,10 @@ const end = async (code: number): Promise<never> => {
 };
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => void end(signal === "SIGINT" ? 0 : 143));
 
+// Killed without a word, the script that started this one leaves it behind: then it ends as by a signal.
+const parent = process.ppid;
+setInterval(() => process.ppid !== parent && void end(143), 500).unref();
+
 try {
   const story = new Story(mesh, { isCheck: options.check });
   await story.tell();

@@ -36,6 +36,9 @@ try {
   });
   // The job ends itself tidily on a signal; this process only waits for it.
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => child.kill(signal));
+  // Whoever started this one may be killed without a word: then its child is told.
+  const parent = process.ppid;
+  setInterval(() => process.ppid !== parent && child.kill("SIGTERM"), 500).unref();
   child.on("exit", (code, signal) => process.exit(code ?? 128 + (constants.signals[signal] ?? 1)));
 } catch (error) {
   console.error(`\nlateen: set-up failed: ${error.message}`);

@@ -122,7 +122,13 @@ function run(command, args, cwd) {
     for (const stream of [child.stdout, child.stderr]) stream.setEncoding("utf8").on("data", (text) => (output += text));
     child.on("error", (error) => reject(new Error(`${command} could not be started: ${error.message}`)));
     child.on("exit", (code) =>
-      code === 0 ? resolve() : reject(new Error(`${command} ${args.join(" ")} ended with ${code}\n${output.trim().split("\n").slice(0, OUTPUT_LINES_MAX).join("\n")}`)),
+      code === 0
+        ? resolve()
+        : reject(
+            new Error(
+              `${command} ${args.join(" ")} ended with ${code}\n${output.trim().split("\n").slice(0, OUTPUT_LINES_MAX).join("\n")}`,
+            ),
+          ),
     );
   });
 }

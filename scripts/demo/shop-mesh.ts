@@ -89,7 +89,7 @@ export class ShopMesh {
       ...(this.#options.envoy ? ["--envoy", this.#options.envoy] : []),
     ];
     const child = spawn(LATEEN, args, {
-      stdio: ["ignore", "pipe", "pipe"],
+      stdio: ["pipe", "pipe", "pipe"],
       detached: true,
       env: { ...process.env, LATEEN_DEMO_FOLDER: this.folder },
     });

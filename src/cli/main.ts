@@ -39,6 +39,7 @@ export async function runCli(args: readonly string[]): Promise<number> {
     .addOption(new Option("-o, --output <format>", "json prints one event a line").choices(["text", "json"]).default("text"))
     .option("--envoy <file>", "the Envoy to run with --proxy envoy (default: $ENVOY, the checkout's, then PATH)")
     .option("--quiet", "leave out what the workloads print")
+    .option("--until-input-ends", "end when standard input does: for programs that start a mesh")
     .addOption(new Option("--log-level <level>", "of the control plane").choices(["debug", "info", "warn", "error"]).default("warn"))
     .action((dir: string, options: UpOptions) => done(import("./up.ts").then(({ runUp }) => runUp(dir, options))));
   program

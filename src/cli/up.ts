@@ -17,6 +17,7 @@ export interface UpOptions {
   readonly output: "text" | "json";
   readonly envoy?: string;
   readonly quiet?: boolean;
+  readonly untilInputEnds?: boolean;
   readonly logLevel: string;
 }
 
@@ -24,6 +25,10 @@ const STOP_GRACE_MS = 10_000;
 
 /** Runs until it is asked to end. Gives the exit code. */
 export async function runUp(path: string, options: UpOptions): Promise<number> {
+  if (options.untilInputEnds) {
+    // A program that started this one holds the other end: when it goes, however it goes, the mesh goes with it.
+    process.stdin.resume().on("close", () => process.kill(process.pid, "SIGTERM"));
+  }
   const { file, directory, description } = readDescription(path);
   const capability = probeMachine(process.platform, process.getuid?.() ?? -1);
   if (options.capture === "namespaces" && capability.mode === "explicit")
