@@ -2,6 +2,7 @@
 // `npm run demo`, `npm test` and the other scripts: installs what is missing, then runs the job with the right Node.
 // Plain JavaScript that Node 20 runs, since that may be all a fresh machine has.
 import { spawn } from "node:child_process";
+import { readFileSync } from "node:fs";
 import { constants } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -36,11 +37,21 @@ try {
   });
   // The job ends itself tidily on a signal; this process only waits for it.
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => child.kill(signal));
-  // Whoever started this one may be killed without a word: then its child is told.
-  const parent = process.ppid;
-  setInterval(() => process.ppid !== parent && child.kill("SIGTERM"), 500).unref();
+  // Whoever started this one (npm, with a shell between) may be killed without a word: then its child is told.
+  const above = ancestors();
+  setInterval(() => ancestors() !== above && child.kill("SIGTERM"), 500).unref();
   child.on("exit", (code, signal) => process.exit(code ?? 128 + (constants.signals[signal] ?? 1)));
 } catch (error) {
   console.error(`\nlateen: set-up failed: ${error.message}`);
   process.exit(1);
+}
+
+/** Process ids of the parent and of its parent, as text. */
+function ancestors() {
+  try {
+    const parentOfParent = readFileSync(`/proc/${process.ppid}/stat`, "utf8").split(") ")[1]?.split(" ")[1];
+    return `${process.ppid} ${parentOfParent}`;
+  } catch {
+    return `${process.ppid}`; // No /proc, or the parent has just gone: then its id has changed too.
+  }
 }
