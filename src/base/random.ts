@@ -29,7 +29,7 @@ function uuidFrom(bytes: Uint8Array, at: number): string {
     text[place] = HEX_DIGITS[byte >> 4] as number;
     text[place + 1] = HEX_DIGITS[byte & 15] as number;
   }
-  return text.latin1Slice(0, 36);
+  return text.toString("latin1");
 }
 
 const UUIDS_A_FILL = 256;

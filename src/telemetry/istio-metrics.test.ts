@@ -29,8 +29,9 @@ const tls = (uri: string, local: string): TlsInfo => ({
 const CLIENT_ID = "spiffe://cluster.local/ns/shop/sa/client";
 const SERVER_ID = "spiffe://cluster.local/ns/shop/sa/server";
 
-function ended(change: Partial<StreamRecord> = {}): StreamRecord {
+function ended({ flags, ...change }: Partial<StreamRecord> = {}): StreamRecord {
   const record = new StreamRecord("http", 0, 0);
+  for (const flag of flags ?? []) record.flags.add(flag);
   return Object.assign(
     record,
     {

@@ -148,7 +148,7 @@ export function createIstioMetrics(registry: MetricsRegistry, local: PeerInfo): 
     const isGrpc = record.contentType?.startsWith("application/grpc") ?? false;
     const code = (record.status * 2 + (isGrpc ? 1 : 0)) * 32 + ((record.grpcStatus ?? 31) & 31);
     // A flagged stream is rare, and there are many mixes of flags: those are found by text.
-    const isPlain = record.flags.size === 0;
+    const isPlain = !record.hasFlags;
     const known = isPlain ? byCode.get(code) : undefined;
     if (known) return known;
     const principals = principalsOf(reporter, remote, tls?.localUriSans?.[0]);
@@ -157,7 +157,7 @@ export function createIstioMetrics(registry: MetricsRegistry, local: PeerInfo): 
       isGrpc ? "grpc" : "http",
       String(record.status),
       isGrpc && record.grpcStatus !== undefined ? String(record.grpcStatus) : "",
-      flagsText(record.flags) ?? "-",
+      (record.hasFlags && flagsText(record.flags)) || "-",
       securityPolicy(reporter, tls !== undefined && remote !== ""),
     ];
     const made: RequestHandles = {
@@ -178,7 +178,7 @@ export function createIstioMetrics(registry: MetricsRegistry, local: PeerInfo): 
     const cell = cellOf(reporter, peer, service);
     const tls = reporter === "source" ? record.upstreamTls : record.downstreamTls;
     const remote = tls?.peer?.uriSans[0] ?? "";
-    const flags = flagsText(record.flags) ?? "-";
+    const flags = (record.hasFlags && flagsText(record.flags)) || "-";
     let byFlags = cell.tcp.get(remote);
     if (!byFlags) {
       if (cell.tcp.size >= CELL_ENTRIES_MAX) cell.tcp.clear();

@@ -93,7 +93,8 @@ export class StreamRecord {
   /** "via_upstream", "route_not_found" ... Source: Envoy response code details. */
   details: string | undefined;
   terminationDetails: string | undefined;
-  readonly flags: Set<ResponseFlag> = new Set();
+  /** Few streams have any: made when the first is set. */
+  #flags: Set<ResponseFlag> | undefined;
   upstreamServiceTimeMs: number | undefined;
   firstUpstreamByteMs: number | undefined;
   lastDownstreamByteMs: number | undefined;
@@ -103,5 +104,15 @@ export class StreamRecord {
     this.kind = kind;
     this.startMs = startMs;
     this.startWallMs = startWallMs;
+  }
+
+  /** The flags, to be added to. Ask `hasFlags` first where none is the rule. */
+  get flags(): Set<ResponseFlag> {
+    this.#flags ??= new Set();
+    return this.#flags;
+  }
+
+  get hasFlags(): boolean {
+    return this.#flags !== undefined && this.#flags.size > 0;
   }
 }

@@ -8,7 +8,9 @@ export interface TurnMember {
 
 let isInside = false;
 let isScheduled = false;
-const members: TurnMember[] = [];
+/** The first `joined` places hold who waits; the list itself stays, so that a turn allocates nothing. */
+const members: (TurnMember | undefined)[] = [];
+let joined = 0;
 
 /** Opens a turn around the handling of an event. Give what it returns to `leaveTurn`. */
 export function enterTurn(): boolean {
@@ -21,12 +23,12 @@ export function enterTurn(): boolean {
 export function leaveTurn(wasInside: boolean): void {
   if (wasInside) return;
   isInside = false;
-  if (members.length > 0) endTurns();
+  if (joined > 0) endTurns();
 }
 
 /** Asks for `endTurn` at the end of this turn; outside of the turns of channels, once the code that runs now has returned. */
 export function joinTurn(member: TurnMember): void {
-  members.push(member);
+  members[joined++] = member;
   if (isInside || isScheduled) return;
   isScheduled = true;
   process.nextTick(endTurns);
@@ -39,12 +41,17 @@ function endTurns(): void {
   let done = 0;
   try {
     // What a member's owner writes in answer joins this same turn.
-    while (done < members.length) members[done++]?.endTurn();
+    while (done < joined) {
+      const member = members[done];
+      members[done++] = undefined;
+      member?.endTurn();
+    }
   } finally {
     isInside = false;
     // All of them, but where one threw.
-    members.splice(0, done);
-    if (members.length > 0) {
+    members.copyWithin(0, done, joined);
+    joined -= done;
+    if (joined > 0) {
       isScheduled = true;
       process.nextTick(endTurns);
     }

@@ -124,8 +124,8 @@ function compileFilter(filter: AccessLogFilter): LogFilter {
     }
     case "responseFlagFilter": {
       const flags = how.value.flags;
-      if (flags.length === 0) return ({ record }) => record.flags.size > 0;
-      return ({ record }) => [...record.flags].some((flag) => flags.includes(flag));
+      if (flags.length === 0) return ({ record }) => record.hasFlags;
+      return ({ record }) => record.hasFlags && [...record.flags].some((flag) => flags.includes(flag));
     }
     case "andFilter": {
       const filters = how.value.filters.map(compileFilter);
