@@ -33,7 +33,7 @@ await build({
 
 const made = spawnSync(
   process.execPath,
-  ["--no-warnings", "--max-semi-space-size=2", "--snapshot-blob", fresh(blob), "--build-snapshot", fresh(bundle)],
+  ["--no-warnings", "--max-semi-space-size=4", "--snapshot-blob", fresh(blob), "--build-snapshot", fresh(bundle)],
   {
     encoding: "utf8",
     timeout: 60_000,

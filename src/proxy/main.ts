@@ -23,6 +23,9 @@ export const VERSION = "0.1.0";
 const TERMINATION_DRAIN_MS = 5000;
 /** When what start-up needed is given back: after the first config, and after the first traffic. */
 const RELEASE_MEMORY_AFTER_MS = [1000, 10_000];
+/** How often it is looked whether the proxy idles, and how much CPU time that is at most: then what traffic needed is given back too. */
+const IDLE_LOOK_MS = 30_000;
+const IDLE_CPU_SHARE = 0.01;
 /** Exit codes: a wrong command line, a fault of the program (sysexits.h EX_SOFTWARE). */
 const EXIT_USAGE = 2;
 const EXIT_SOFTWARE = 70;
@@ -140,6 +143,14 @@ async function run(flags: Flags, log: LeveledLog, terminationDrainMs: number): P
 
   await proxy.start();
   for (const delayMs of RELEASE_MEMORY_AFTER_MS) clock.after(delayMs, () => void releaseStartupMemory());
+  const releaseWhenIdle = (before: NodeJS.CpuUsage): void => {
+    clock.after(IDLE_LOOK_MS, () => {
+      const { user, system } = process.cpuUsage(before);
+      if ((user + system) / 1000 < IDLE_LOOK_MS * IDLE_CPU_SHARE) releaseStartupMemory();
+      releaseWhenIdle(process.cpuUsage());
+    });
+  };
+  releaseWhenIdle(process.cpuUsage());
   if (flags.adminAddressPath !== undefined && proxy.adminAddress) writeFileSync(flags.adminAddressPath, addressText(proxy.adminAddress));
   // Timers do not keep a process; a proxy whose listeners are all dynamic may have nothing else.
   const keepAlive = setInterval(() => undefined, 0x7fffffff);
