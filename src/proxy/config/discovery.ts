@@ -111,8 +111,8 @@ export class Discovery implements ClientSource {
       openChannel: () =>
         createGrpcChannel({
           network: { dialer: clusterDialer(network, clock, () => cluster(clusterName)), resolver: network.resolver },
-          // The dialer chooses the host anew for each connection; this address is never dialled.
-          target: { host: "/cluster", port: 0 },
+          // The dialer chooses the host anew for each connection; this is its name in messages.
+          target: { host: `cluster ${clusterName}`, port: 0 },
           authority: authority || clusterName,
           clock,
         }),
