@@ -235,10 +235,10 @@ function openKoffi(): LibcCalls | undefined {
   };
 }
 
-/** Looks from this file and from the program's: in a bundle the first is not known, in tests the second is elsewhere. */
+/** Looks from this file, from the program's, and from the start-up snapshot's: a bundle knows no file of its own, and a snapshot no program. */
 function loadKoffi(): Koffi | undefined {
   const { createRequire } = process.getBuiltinModule("node:module");
-  const bases: readonly (string | undefined)[] = [import.meta.url, process.argv[1]];
+  const bases: readonly (string | undefined)[] = [import.meta.url, process.argv[1], snapshotFile()];
   for (const base of bases) {
     if (!base || !(base.startsWith("/") || base.startsWith("file:"))) continue;
     try {
@@ -249,6 +249,12 @@ function loadKoffi(): Koffi | undefined {
     }
   }
   return undefined;
+}
+
+/** The snapshot that this process was started from, if it was. */
+function snapshotFile(): string | undefined {
+  const at = process.execArgv.indexOf("--snapshot-blob");
+  return at < 0 ? undefined : process.execArgv[at + 1];
 }
 
 function check(libc: LibcCalls, rc: number, call: string): number {
