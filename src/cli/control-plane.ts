@@ -22,6 +22,8 @@ import { createLog } from "./log.ts";
 /** As the command line gives them. An empty address is off. */
 export interface ControlPlaneOptions {
   readonly config: readonly string[];
+  /** Names of files that are no config. */
+  readonly skip?: readonly string[];
   readonly meshConfig?: string;
   readonly grpcAddr: string;
   readonly secureGrpcAddr: string;
@@ -54,7 +56,7 @@ export async function runControlPlane(options: ControlPlaneOptions): Promise<num
         clock,
         log,
         // A description of workloads beside the YAML is for `lateen up`.
-        skip: (path) => DESCRIPTION_FILES.includes(basename(path)),
+        skip: (path) => DESCRIPTION_FILES.includes(basename(path)) || (options.skip ?? []).includes(basename(path)),
       }),
     ],
     grpcAddr: parseAddress("--grpc-addr", options.grpcAddr),

@@ -39,6 +39,7 @@ export async function runCli(args: readonly string[]): Promise<number> {
     .addOption(new Option("-o, --output <format>", "json prints one event a line").choices(["text", "json"]).default("text"))
     .option("--envoy <file>", "the Envoy to run with --proxy envoy (default: $ENVOY, the checkout's, then PATH)")
     .option("--quiet", "leave out what the workloads print")
+    .option("--force", "start although the config names hosts, subsets or gateways that nobody declares")
     .option("--until-input-ends", "end when standard input does: for programs that start a mesh")
     .addOption(new Option("--log-level <level>", "of the control plane").choices(["debug", "info", "warn", "error"]).default("warn"))
     .action((dir: string, options: UpOptions) => done(import("./up.ts").then(({ runUp }) => runUp(dir, options))));
@@ -72,6 +73,7 @@ export async function runCli(args: readonly string[]): Promise<number> {
     .command("control-plane")
     .description("Runs the control plane: reads Istio's YAML, serves xDS and certificates.")
     .option("--config <dir>", "folder or file of Istio YAML, watched; may be repeated", collect, [])
+    .option("--skip <name>", "name of a file that is no config (lateen.yaml is none); may be repeated", collect, [])
     .option("--mesh-config <file>", "Istio's MeshConfig")
     .option("--grpc-addr <ip:port>", "xDS in plaintext, without authentication (default: off)", "")
     .option("--secure-grpc-addr <ip:port>", "xDS and certificates over TLS", "0.0.0.0:15012")

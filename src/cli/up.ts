@@ -4,10 +4,13 @@ import { basename, delimiter, dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { formatDuration } from "../base/duration.ts";
 import { UserError } from "../base/errors.ts";
+import { formatProblem } from "../control/config/finding.ts";
 import { DESCRIPTION_FILES, type MeshDescription, parseDescription } from "../up/description.ts";
 import { type HostOptions, startHost } from "../up/host.ts";
 import { chooseScratch, probeMachine } from "../up/machine.ts";
 import type { InsideEvent, MeshStatus, ProxyFlavour, PushReport } from "../up/messages.ts";
+import { planMesh } from "../up/plan.ts";
+import { checkConfig } from "./config-check.ts";
 import { paint, printable, table } from "./terminal.ts";
 
 /** As the command line gives them. */
@@ -18,6 +21,7 @@ export interface UpOptions {
   readonly envoy?: string;
   readonly quiet?: boolean;
   readonly untilInputEnds?: boolean;
+  readonly force?: boolean;
   readonly logLevel: string;
 }
 
@@ -30,6 +34,7 @@ export async function runUp(path: string, options: UpOptions): Promise<number> {
     process.stdin.resume().on("close", () => process.kill(process.pid, "SIGTERM"));
   }
   const { file, directory, description } = readDescription(path);
+  if (!options.force) await refuseDangling(directory, file, description);
   const capability = probeMachine(process.platform, process.getuid?.() ?? -1);
   if (options.capture === "namespaces" && capability.mode === "explicit")
     throw new UserError(`transparent capture is not possible here: ${capability.reason}`, { hint: capability.hint });
@@ -91,6 +96,14 @@ export async function runUp(path: string, options: UpOptions): Promise<number> {
     return 0;
   }
   return code === 0 ? 1 : code;
+}
+
+/** A start with config that speaks of what is not there is a slip of the pen, most often. While the mesh runs it is warned about and taken, as in Istio. */
+async function refuseDangling(directory: string, file: string, description: MeshDescription): Promise<void> {
+  const { warnings } = await checkConfig([directory], { file, objects: planMesh(description).objects });
+  const dangling = warnings.filter(({ isDangling }) => isDangling);
+  if (dangling.length > 0)
+    throw new UserError(dangling.map(formatProblem).join("\n"), { hint: "Declare what is missing, or start all the same with --force." });
 }
 
 function readDescription(path: string): { file: string; directory: string; description: MeshDescription } {

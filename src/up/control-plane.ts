@@ -1,5 +1,6 @@
 /** Runs the mesh's control plane as a process of its own. */
 import type { ChildProcess } from "node:child_process";
+import { basename } from "node:path";
 import { UserError } from "../base/errors.ts";
 import type { AuthorityFiles } from "../control/ca/authority.ts";
 import type { InsideContext } from "./context.ts";
@@ -92,6 +93,7 @@ export class ControlPlane {
       options.lateen,
       "control-plane",
       ...["--config", options.directory, "--config", `${scratch}/generated`, "--mesh-config", `${scratch}/mesh.yaml`],
+      ...["--skip", basename(options.descriptionFile)],
       ...["--grpc-addr", "", "--secure-grpc-addr", `${host}:${securePort}`],
       ...["--monitoring-addr", monitoring, "--domain", MESH_NETWORK.domain, "--log-level", options.logLevel],
     ];

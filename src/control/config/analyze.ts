@@ -99,6 +99,14 @@ class Analysis {
     });
   }
 
+  /** Something is named that nobody declares. */
+  #dangles(object: AnyConfig, path: Path, message: string, hint?: string): void {
+    const before = this.warnings.length;
+    this.#warn(object, path, message, hint);
+    const added = this.warnings[before];
+    if (added) this.warnings[before] = { ...added, isDangling: true };
+  }
+
   #serviceOf(host: Hostname): ServiceEntry | undefined {
     const named = this.#services.get(host);
     if (named) return named;
@@ -129,7 +137,7 @@ class Analysis {
     for (const [i, name] of spec.gateways.entries()) {
       if (name === "mesh" || this.#gateways.has(name)) continue;
       const near = nearestName(name, this.#gateways.keys());
-      this.#warn(rule, ["spec", "gateways", i], `gateway ${name}: no such Gateway`, near ? `did you mean ${near}?` : undefined);
+      this.#dangles(rule, ["spec", "gateways", i], `gateway ${name}: no such Gateway`, near ? `did you mean ${near}?` : undefined);
     }
     for (const [i, route] of spec.http.entries()) {
       for (const [j, { destination }] of route.route.entries())
@@ -144,18 +152,18 @@ class Analysis {
   ): void {
     const service = this.#serviceOf(host);
     if (!service) {
-      this.#warn(rule, [...path, "host"], `host ${host}: no such service`, this.#nearService(host));
+      this.#dangles(rule, [...path, "host"], `host ${host}: no such service`, this.#nearService(host));
       return;
     }
     const ports = service.spec.ports.map(({ number }) => number);
     if (port !== undefined && !ports.includes(port))
-      this.#warn(rule, [...path, "port", "number"], `port ${port}: ${host} has no such port`, `it has ${ports.join(", ") || "none"}`);
+      this.#dangles(rule, [...path, "port", "number"], `port ${port}: ${host} has no such port`, `it has ${ports.join(", ") || "none"}`);
     if (subset === undefined) return;
     const rules = this.#rules.get(host) ?? this.#wildcardRules(host);
     const subsets = rules.flatMap((one) => one.spec.subsets.map(({ name }) => name));
     if (subsets.includes(subset)) return;
     const known = subsets.length > 0 ? `it has ${[...new Set(subsets)].join(", ")}` : "declare it in a DestinationRule";
-    this.#warn(rule, [...path, "subset"], `subset ${subset}: no DestinationRule of ${host} has it, so requests get 503`, known);
+    this.#dangles(rule, [...path, "subset"], `subset ${subset}: no DestinationRule of ${host} has it, so requests get 503`, known);
   }
 
   #wildcardRules(host: Hostname): readonly DestinationRule[] {
@@ -167,7 +175,7 @@ class Analysis {
     const known = isWildcard(host)
       ? [...this.#services.keys()].some((name) => hostCovers(host, name))
       : this.#serviceOf(host) !== undefined;
-    if (!known) this.#warn(rule, ["spec", "host"], `host ${host}: no such service`, this.#nearService(host));
+    if (!known) this.#dangles(rule, ["spec", "host"], `host ${host}: no such service`, this.#nearService(host));
     const [first] = this.#rules.get(host) ?? [];
     if (!first || first === rule || first.meta.namespace !== rule.meta.namespace) return;
     const taken = new Set(

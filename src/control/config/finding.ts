@@ -18,6 +18,8 @@ export interface Problem extends ConfigViolation {
   readonly severity: "error" | "warning";
   readonly position: SourcePosition;
   readonly object: string;
+  /** A warning of a reference to what nobody declares: a host, subset, port or gateway. */
+  readonly isDangling?: boolean;
 }
 
 /** How many findings of one document are kept. */
