@@ -11,6 +11,11 @@ export function unsupportedFields<Desc extends DescMessage>(
   return schema.fields.filter((field) => !known.has(field.localName) && isFieldSet(message, field)).map((field) => field.name);
 }
 
+/** Names (as in the .proto file) of fields that are set and among `names`, which are local names. */
+export function setFields<Desc extends DescMessage>(schema: Desc, message: MessageShape<Desc>, names: ReadonlySet<string>): string[] {
+  return schema.fields.filter((field) => names.has(field.localName) && isFieldSet(message, field)).map((field) => field.name);
+}
+
 /** Paths of fields that the .proto files here do not know, in this message and inside it. Source: Envoy --reject-unknown-dynamic-fields. */
 export function unknownFields(schema: DescMessage, message: Message, path = ""): string[] {
   const found = (message.$unknown ?? []).map(({ no }) => `${path === "" ? schema.typeName : path}: field number ${no}`);

@@ -11,7 +11,7 @@ import {
   HttpFilterSchema,
 } from "../../gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.ts";
 import { GenericConnectionPoolProtoSchema } from "../../gen/envoy/extensions/upstreams/tcp/generic/v3/generic_connection_pool_pb.ts";
-import { readManagerConfig, validateHttpConnectionManager } from "./manager-config.ts";
+import { ineffectiveManagerFields, readManagerConfig, validateHttpConnectionManager } from "./manager-config.ts";
 
 const any = (value: Any) => ({ case: "typedConfig" as const, value });
 const router = create(HttpFilterSchema, {
@@ -194,4 +194,20 @@ test("an optional filter that is not known is left out", () => {
 
 test("all violations are told at once", () => {
   assert.equal(validateHttpConnectionManager(make({ codecType: 3, localReplyConfig: {}, httpFilters: [] })).length, 3);
+});
+
+test("what is taken and has no effect is named for a warning, and nothing else is", () => {
+  const plain = create(HttpConnectionManagerSchema, { statPrefix: "x" });
+  assert.deepEqual(ineffectiveManagerFields(plain), []);
+  const odd = create(HttpConnectionManagerSchema, {
+    statPrefix: "x",
+    delayedCloseTimeout: { seconds: 1n },
+    http2ProtocolOptions: { maxConcurrentStreams: 7, allowConnect: true },
+    routeSpecifier: { case: "routeConfig", value: { validateClusters: true } },
+  });
+  assert.deepEqual(ineffectiveManagerFields(odd), [
+    "delayed_close_timeout",
+    "http2_protocol_options.allow_connect",
+    "route_config.validate_clusters",
+  ]);
 });

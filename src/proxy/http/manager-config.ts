@@ -21,7 +21,7 @@ import { type AddressTest, compileCidr } from "../../policy/cidr.ts";
 import type { PathOptions } from "../../policy/path-normalise.ts";
 import { collectRefusal } from "../../policy/refusal.ts";
 import { durationMs } from "../../policy/retry.ts";
-import { unsupportedFields } from "../config/fields.ts";
+import { setFields, unsupportedFields } from "../config/fields.ts";
 import { validateRouteConfiguration } from "../route/route-table.ts";
 import { validateAccessLogs } from "./access-logs.ts";
 import { validateFilters } from "./chain.ts";
@@ -71,6 +71,31 @@ const DEFAULTS = { serverName: "envoy", connectionIdleMs: 3_600_000, streamIdleM
 /** Slow heads are cut off after so long where config says nothing; Envoy would wait for ever. */
 const HEADER_TIMEOUT_MS = 15_000;
 
+/**
+ * Taken, and warned of by name: drains and closes follow the codecs, logs are written once at a stream's end, and there is no HTTP/3.
+ * None of them lets a request through that would else be refused.
+ */
+const WITHOUT_EFFECT: ReadonlySet<string> = new Set([
+  "drainTimeout",
+  "delayedCloseTimeout",
+  "accessLogFlushInterval",
+  "accessLogOptions",
+  "streamErrorOnInvalidHttpMessage",
+  "http3ProtocolOptions",
+]);
+/** The same of HTTP/2: the codec has its own guards against floods in place of the counts. */
+const HTTP2_WITHOUT_EFFECT: ReadonlySet<string> = new Set([
+  "hpackTableSize",
+  "maxOutboundFrames",
+  "maxOutboundControlFrames",
+  "maxConsecutiveInboundFramesWithEmptyPayload",
+  "maxInboundPriorityFramesPerStream",
+  "maxInboundWindowUpdateFramesPerDataFrameSent",
+  "streamErrorOnInvalidHttpMessaging",
+  "overrideStreamErrorOnInvalidHttpMessage",
+  "allowConnect",
+]);
+
 const FIELDS: ReadonlySet<string> = new Set([
   "codecType",
   "statPrefix",
@@ -110,13 +135,7 @@ const FIELDS: ReadonlySet<string> = new Set([
   // Looked at in validate: only the forms that change nothing for a request pass.
   "tracing",
   "requestIdExtension",
-  // How connections end and when logs are written: drains and closes follow the codecs, logs are written once at a stream's end.
-  "drainTimeout",
-  "delayedCloseTimeout",
-  "accessLogFlushInterval",
-  "accessLogOptions",
-  "streamErrorOnInvalidHttpMessage",
-  "http3ProtocolOptions",
+  ...WITHOUT_EFFECT,
 ]);
 
 const COMMON_FIELDS: ReadonlySet<string> = new Set([
@@ -136,22 +155,25 @@ const HTTP1_FIELDS: ReadonlySet<string> = new Set([
   "useBalsaParser",
   "overrideStreamErrorOnInvalidHttpMessage",
 ]);
-/** The codec has its own guards against floods in place of the counts. */
 const HTTP2_FIELDS: ReadonlySet<string> = new Set([
-  "hpackTableSize",
   "maxConcurrentStreams",
   "initialStreamWindowSize",
   "initialConnectionWindowSize",
-  "maxOutboundFrames",
-  "maxOutboundControlFrames",
-  "maxConsecutiveInboundFramesWithEmptyPayload",
-  "maxInboundPriorityFramesPerStream",
-  "maxInboundWindowUpdateFramesPerDataFrameSent",
-  "streamErrorOnInvalidHttpMessaging",
-  "overrideStreamErrorOnInvalidHttpMessage",
   "useOghttp2Codec",
-  "allowConnect",
+  ...HTTP2_WITHOUT_EFFECT,
 ]);
+
+/** Fields of `config` that are set, taken, and have no effect here: for a warning that names them. */
+export function ineffectiveManagerFields(config: HttpConnectionManager): string[] {
+  const fields = setFields(HttpConnectionManagerSchema, config, WITHOUT_EFFECT);
+  if (config.http2ProtocolOptions) {
+    const http2 = setFields(Http2ProtocolOptionsSchema, config.http2ProtocolOptions, HTTP2_WITHOUT_EFFECT);
+    fields.push(...http2.map((field) => `http2_protocol_options.${field}`));
+  }
+  if (config.routeSpecifier.case === "routeConfig" && config.routeSpecifier.value.validateClusters)
+    fields.push("route_config.validate_clusters");
+  return fields;
+}
 
 /** Everything in `config` that is wrong or not carried out; empty: it may be used. */
 export function validateHttpConnectionManager(config: HttpConnectionManager): string[] {

@@ -24,7 +24,7 @@ import { isOfType } from "../config/any.ts";
 import { unsupportedFields } from "../config/fields.ts";
 import { type DownstreamTlsConfig, readDownstreamSocket } from "../config/tls-config.ts";
 import { validateAccessLogs } from "../http/access-logs.ts";
-import { type FilterTypes, type RouteReference, routesOf, validateFilters } from "../network/filters.ts";
+import { type FilterTypes, ineffectiveOf, type RouteReference, routesOf, validateFilters } from "../network/filters.ts";
 import type { DownstreamConnection } from "../types.ts";
 import { compileFilterChains } from "./filter-chain-match.ts";
 
@@ -194,6 +194,7 @@ function readChain(
   for (const field of unsupportedFields(FilterChainSchema, chain, CHAIN)) warnings.push(`filter_chain.${field}`);
   violations.push(...reasons.map((reason) => `filter chain "${name}": ${reason}`));
   if (reasons.length > 0) return undefined;
+  for (const field of ineffectiveOf(chain.filters, types)) warnings.push(`filter_chain.filters: ${field}`);
   const timeout = chain.transportSocketConnectTimeout;
   return {
     name,

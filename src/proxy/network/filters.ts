@@ -24,6 +24,8 @@ export interface TerminalFilterType {
   readonly typeName: string;
   /** Why the config cannot be carried out; empty when it can. May throw, which is a reason too. */
   validate(config: Any): readonly string[];
+  /** Fields that are taken and have no effect, for a warning. Only asked of a config that is valid. */
+  ineffective?(config: Any): readonly string[];
   /** Route configurations that must be there before the listener serves. */
   routes(config: Any): readonly RouteReference[];
   create(config: Any, context: FilterContext): TerminalFilter;
@@ -68,6 +70,13 @@ export function routesOf(filters: readonly Filter[], types: FilterTypes): readon
   const last = filters.at(-1);
   const found = last && terminalOf(last, types);
   return !found || typeof found === "string" ? [] : found.type.routes(found.config);
+}
+
+/** Fields of a valid list's last filter that are taken and have no effect. */
+export function ineffectiveOf(filters: readonly Filter[], types: FilterTypes): readonly string[] {
+  const last = filters.at(-1);
+  const found = last && terminalOf(last, types);
+  return !found || typeof found === "string" ? [] : (found.type.ineffective?.(found.config) ?? []);
 }
 
 /** Makes the filters of a list that was validated. */

@@ -11,7 +11,7 @@ import type { IstioMetrics } from "../../telemetry/istio-metrics.ts";
 import { ConfigRefused } from "../config/address.ts";
 import { unpackAny } from "../config/any.ts";
 import { createHttpConnectionManager } from "../http/connection-manager.ts";
-import { validateHttpConnectionManager } from "../http/manager-config.ts";
+import { ineffectiveManagerFields, validateHttpConnectionManager } from "../http/manager-config.ts";
 import type { RouteTable } from "../route/route-table.ts";
 import type { ProxyContext } from "../types.ts";
 import type { RouteReference, TerminalFilterType } from "./filters.ts";
@@ -26,6 +26,7 @@ export function createHttpFilterType(context: ProxyContext, istio: IstioMetrics,
   return {
     typeName: HttpConnectionManagerSchema.typeName,
     validate: (config) => validateHttpConnectionManager(decode(config)),
+    ineffective: (config) => ineffectiveManagerFields(decode(config)),
     routes: (config) => routeReferences(decode(config)),
     create(config) {
       const message = decode(config);
