@@ -21,14 +21,7 @@ const env: NodeJS.ProcessEnv = { ...process.env, ENVOY: installEnvoy(root, say) 
 const h2spec = installH2spec(root, say);
 if (h2spec) env["H2SPEC"] = h2spec;
 
-const flags = [
-  "--disable-warning=ExperimentalWarning",
-  "--frozen-intrinsics",
-  "--disable-proto=throw",
-  "--test",
-  "--test-timeout=120000",
-  "--test-concurrency=2",
-].filter((flag) => flag !== "--frozen-intrinsics");
+const flags = ["--disable-warning=ExperimentalWarning", "--disable-proto=throw", "--test", "--test-timeout=120000", "--test-concurrency=2"];
 const run = spawnSync(
   process.execPath,
   [

@@ -9,6 +9,7 @@ import { readIdentityEnvironment, startWorkloadIdentity } from "../identity/work
 import { createGrpcServer } from "../net/grpc/server.ts";
 import { hardenProcess } from "../net/system/libc.ts";
 import { createSystemNetwork } from "../net/system/network.ts";
+import { readMark } from "../proxy/bootstrap/environment.ts";
 import { createXdsServer } from "../xds/server.ts";
 import { SDS } from "../xds/services.ts";
 import { createLog } from "./log.ts";
@@ -42,7 +43,7 @@ export async function runAgent(options: AgentOptions): Promise<number> {
   await mkdir(dirname(SOCKET), { recursive: true, mode: 0o700 });
 
   let close = (): void => {};
-  const mark = process.env["LATEEN_SOCKET_MARK"] ? Number(process.env["LATEEN_SOCKET_MARK"]) : undefined;
+  const mark = readMark(process.env["LATEEN_SOCKET_MARK"]);
   const rotation = await startWorkloadIdentity({
     environment,
     network,

@@ -6,30 +6,21 @@ import { systemClock } from "../base/clock.ts";
 import { UserError } from "../base/errors.ts";
 import { bindSocket } from "../net/system/bound-socket.ts";
 import { serveLocal } from "../net/system/local-api.ts";
-import type { MeshDescription } from "./description.ts";
 import { planExplicit, SLOTS } from "./explicit-plan.ts";
 import { localName } from "./host.ts";
 import { InsideMesh } from "./inside.ts";
 import { LoopbackGround } from "./loopback-ground.ts";
-import type { HostRequest, InsideEvent, InsideOptions, ProxyFlavour } from "./messages.ts";
+import type { HostRequest, InsideEvent, InsideOptions } from "./messages.ts";
 import { ProcessGroups } from "./process-groups.ts";
 import { listeningPorts } from "./readiness.ts";
 
 /** What to run. */
-export interface ExplicitRunOptions {
-  readonly description: MeshDescription;
-  /** The folder with lateen.yaml and Istio's YAML. */
-  readonly directory: string;
-  readonly descriptionFile: string;
-  readonly proxy: ProxyFlavour;
-  /** With proxy "envoy". */
-  readonly envoyPath: string | undefined;
-  /** bin/lateen. */
-  readonly lateen: string;
-  /** The user's own, for workloads. */
-  readonly environment: Readonly<Record<string, string>>;
+export interface ExplicitRunOptions
+  extends Pick<
+    InsideOptions,
+    "description" | "directory" | "descriptionFile" | "proxy" | "envoyPath" | "lateen" | "environment" | "logLevel"
+  > {
   readonly onEvent: (event: InsideEvent) => void;
-  readonly logLevel: string;
 }
 
 const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;

@@ -77,19 +77,8 @@ export interface SubsetConfig {
   readonly defaultSubset: Readonly<Record<string, unknown>>;
 }
 
-/** A cluster that can be run. */
-export interface ClusterConfig {
-  readonly name: string;
-  readonly statName: string;
-  readonly discovery: DiscoveryConfig;
-  readonly lb: LbKind;
-  readonly leastRequestChoices: number;
-  readonly leastRequestBias: number;
-  readonly localityWeighted: boolean;
-  readonly panicThresholdPercent: number;
-  readonly subset: SubsetConfig | undefined;
-  readonly connectTimeoutMs: number;
-  readonly bufferBytes: number | undefined;
+/** How requests are sent to a cluster. */
+interface HttpOptions {
   readonly protocol: UpstreamProtocol;
   /** TLS asks for the name of each request. */
   readonly usesRequestName: boolean;
@@ -101,6 +90,21 @@ export interface ClusterConfig {
   readonly connectionDurationMaxMs: number | undefined;
   readonly streamDurationMaxMs: number | undefined;
   readonly requestsPerConnectionMax: number | undefined;
+}
+
+/** A cluster that can be run. */
+export interface ClusterConfig extends HttpOptions {
+  readonly name: string;
+  readonly statName: string;
+  readonly discovery: DiscoveryConfig;
+  readonly lb: LbKind;
+  readonly leastRequestChoices: number;
+  readonly leastRequestBias: number;
+  readonly localityWeighted: boolean;
+  readonly panicThresholdPercent: number;
+  readonly subset: SubsetConfig | undefined;
+  readonly connectTimeoutMs: number;
+  readonly bufferBytes: number | undefined;
   readonly breaker: BreakerConfig;
   readonly sockets: readonly SocketMatchConfig[];
   /** For endpoints that match none of `sockets`. */
@@ -330,19 +334,6 @@ const THRESHOLDS: ReadonlySet<string> = new Set([
   "retryBudget",
   "trackRemaining",
 ]);
-
-interface HttpOptions {
-  readonly protocol: UpstreamProtocol;
-  readonly usesRequestName: boolean;
-  readonly http2StreamsMax: number;
-  readonly http2StreamWindowBytes: number | undefined;
-  readonly http2ConnectionWindowBytes: number | undefined;
-  readonly headerFieldsMax: number | undefined;
-  readonly idleTimeoutMs: number | undefined;
-  readonly connectionDurationMaxMs: number | undefined;
-  readonly streamDurationMaxMs: number | undefined;
-  readonly requestsPerConnectionMax: number | undefined;
-}
 
 function readHttpOptions(cluster: Cluster, warn: (field: string) => void): HttpOptions {
   let typed: HttpProtocolOptions | undefined;
