@@ -53,6 +53,7 @@ export function checkRetries(retries: RawRetry | undefined, path: Path, findings
   if (attempts === 0 && (perTryTimeout !== undefined || retryOn || retryRemoteLocalities !== undefined)) {
     findings.error([...path, "attempts"], "0 attempts means no retries, and yet they are configured", "set attempts to 1 or more");
   }
+  if (retryRemoteLocalities) findings.warn([...path, "retryRemoteLocalities"], "has no effect yet: all localities have one priority");
   checkDuration(perTryTimeout, [...path, "perTryTimeout"], findings);
   checkDuration(backoff, [...path, "backoff"], findings);
   checkRetryOn(retryOn, [...path, "retryOn"], findings);

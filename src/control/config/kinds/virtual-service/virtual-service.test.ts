@@ -301,6 +301,11 @@ const warned: readonly { name: string; spec: string; want: readonly string[] }[]
     want: ["6:19: spec.http[0].fault.abort: without a percentage no request is aborted; set percentage.value"],
   },
   {
+    name: "retries elsewhere, while there is one priority",
+    spec: `hosts: [a]\nhttp: [{retries: {attempts: 2, retryRemoteLocalities: true}, ${TO}}]`,
+    want: ["6:34: spec.http[0].retries.retryRemoteLocalities: has no effect yet: all localities have one priority"],
+  },
+  {
     name: "ignoreUriCase with an expression",
     spec: `hosts: [a]\nhttp: [{match: [{uri: {regex: /a}, ignoreUriCase: true}], ${TO}}]`,
     want: ["6:38: spec.http[0].match[0].ignoreUriCase: has no effect on a regular expression; begin the expression with (?i)"],
